@@ -1,0 +1,7 @@
+//! The pure core of Muster: it decides, the shell acts.
+
+#![forbid(unsafe_code)]
+#![warn(clippy::iter_over_hash_type, clippy::float_arithmetic, clippy::wildcard_enum_match_arm)]
+
+pub mod id;
+pub mod time;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use crate::id::MembershipId;
 use crate::id::{
-    BootId, ClusterId, Generation, Incarnation, NodeId, NodeName, RequestId, Reopens, Revision, ServiceName,
+    BootId, ClusterId, Generation, Incarnation, NodeId, NodeName, Reopens, RequestId, Revision, ServiceName,
     SessionId, SlotId,
 };
-use crate::id::MembershipId;
 use crate::scheduler::plan::Plan;
 use crate::spec::{Enforcement, Labels, Resources, ServiceSpec};
 use crate::state::slot::InstanceState;
@@ -26,6 +26,7 @@ pub struct Proposal {
 }
 
 /// What can be written.
+#[allow(missing_docs, reason = "the variants say it; their fields are named for what they are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// First entry of a cluster: names it and adds its first node.

@@ -1,7 +1,7 @@
 //! What `apply` tells the world: events for people, in the order of the log.
 
-use crate::id::{NodeName, Revision, SlotId};
 use crate::id::ServiceName;
+use crate::id::{NodeName, Revision, SlotId};
 use crate::time::Stamp;
 
 /// One event.

@@ -101,9 +101,9 @@ impl State {
 
     /// Every placement on a node.
     pub fn placements_on(&self, node: NodeId) -> impl Iterator<Item = (&SlotId, &slot::Placement)> {
-        self.slots
-            .iter()
-            .flat_map(move |(id, s)| s.placements.iter().filter(move |p| p.node == node).map(move |p| (id, p)))
+        self.slots.iter().flat_map(move |(id, s)| {
+            s.placements.iter().filter(move |p| p.node == node).map(move |p| (id, p))
+        })
     }
 
     /// Whether a slot of this service may never be held twice.

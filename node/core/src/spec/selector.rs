@@ -32,7 +32,8 @@ impl Requirement {
     /// Whether a node of that name and labels satisfies it.
     #[must_use]
     pub fn holds(&self, node: &str, labels: &Labels) -> bool {
-        let value = if self.label == "node" { Some(node) } else { labels.get(&self.label).map(String::as_str) };
+        let value =
+            if self.label == "node" { Some(node) } else { labels.get(&self.label).map(String::as_str) };
         match &self.test {
             Test::In(values) => value.is_some_and(|v| values.iter().any(|x| x == v)),
             Test::NotIn(values) => value.is_none_or(|v| values.iter().all(|x| x != v)),

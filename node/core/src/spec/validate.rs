@@ -45,7 +45,11 @@ pub fn check(spec: &ServiceSpec) -> Result<(), SpecError> {
     let mut names = BTreeSet::new();
     for task in &spec.tasks {
         if !names.insert(&task.name) {
-            return Err(wrong("task.name", format!("'{}' appears twice", task.name), "name each task differently"));
+            return Err(wrong(
+                "task.name",
+                format!("'{}' appears twice", task.name),
+                "name each task differently",
+            ));
         }
         check_task(task)?;
     }
@@ -109,7 +113,11 @@ fn check_task(task: &TaskSpec) -> Result<(), SpecError> {
         return Err(wrong(at("exec.command"), "is empty", "write it as [\"/path/program\", \"argument\"]"));
     }
     if program.contains('/') && !program.starts_with('/') {
-        return Err(wrong(at("exec.command"), format!("'{program}' is a relative path"), "use an absolute path"));
+        return Err(wrong(
+            at("exec.command"),
+            format!("'{program}' is a relative path"),
+            "use an absolute path",
+        ));
     }
     let bytes: usize = exec.command.iter().map(String::len).sum::<usize>()
         + exec.env.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
@@ -145,9 +153,11 @@ fn check_health(task: &TaskSpec) -> Result<(), SpecError> {
         Check::Tcp(address) if address.rsplit_once(':').is_none_or(|(_, p)| p.parse::<u16>().is_err()) => {
             Err(wrong(at("tcp"), format!("'{address}' is not HOST:PORT"), "write it as \"127.0.0.1:6379\""))
         }
-        Check::Http(url) if !url.starts_with("http://") => {
-            Err(wrong(at("http"), format!("'{url}' is not an http:// URL"), "write it as \"http://127.0.0.1:80/\""))
-        }
+        Check::Http(url) if !url.starts_with("http://") => Err(wrong(
+            at("http"),
+            format!("'{url}' is not an http:// URL"),
+            "write it as \"http://127.0.0.1:80/\"",
+        )),
         Check::Exec(command) if command.is_empty() => {
             Err(wrong(at("exec"), "is empty", "write it as [\"/path/program\", \"argument\"]"))
         }

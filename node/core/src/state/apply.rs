@@ -126,9 +126,8 @@ impl State {
         self.topology = at;
         self.membership = Membership { id: MembershipId(at.0), configs };
         self.standbys = standbys.into_iter().collect();
-        let names = |set: &BTreeSet<NodeId>| {
-            set.iter().map(|id| self.name_of(*id)).collect::<Vec<_>>().join(", ")
-        };
+        let names =
+            |set: &BTreeSet<NodeId>| set.iter().map(|id| self.name_of(*id)).collect::<Vec<_>>().join(", ");
         let voters = self.membership.configs.iter().map(names).collect::<Vec<_>>().join(" -> ");
         vec![self.event(EventKind::MembershipChanged, format!("voters: {voters}"))]
     }

@@ -137,7 +137,10 @@ impl Slot {
     /// Whether nothing needs to be remembered about it.
     #[must_use]
     pub fn is_blank(&self) -> bool {
-        self.placements.is_empty() && self.failures.is_empty() && self.wish.is_none() && self.vacant_since.is_none()
+        self.placements.is_empty()
+            && self.failures.is_empty()
+            && self.wish.is_none()
+            && self.vacant_since.is_none()
     }
 }
 

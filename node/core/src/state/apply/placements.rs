@@ -74,18 +74,17 @@ impl State {
             {
                 return Err("the node cannot enforce its lease by the kernel");
             }
-            Mode::Replicated { count } if slot.index >= u64::from(count) => return Err("the slot is surplus"),
+            Mode::Replicated { count } if slot.index >= u64::from(count) => {
+                return Err("the slot is surplus");
+            }
             Mode::Everywhere if slot.index != target.node.0 => return Err("the slot is another node's"),
-            Mode::Replicated { .. } | Mode::Everywhere
-                if held.iter().any(|p| p.node == target.node) =>
-            {
+            Mode::Replicated { .. } | Mode::Everywhere if held.iter().any(|p| p.node == target.node) => {
                 return Err("the slot is held by that node already");
             }
             Mode::Exclusive | Mode::Replicated { .. } | Mode::Everywhere => {}
         }
         let generation = Generation(self.revision.0);
-        let observed =
-            Observed { state: InstanceState::Placed, since: self.now, restarts: 0, message: None };
+        let observed = Observed { state: InstanceState::Placed, since: self.now, restarts: 0, message: None };
         let placement = Placement {
             node: target.node,
             session: target.session,
@@ -124,7 +123,11 @@ impl State {
         };
         self.edit_placement(slot, generation, |p| p.phase = Phase::Revoking { target, since });
         let message = match target {
-            Some(t) => format!("instance {slot} moves from {} to {}: {reason}", self.name_of(node), self.name_of(t.node)),
+            Some(t) => format!(
+                "instance {slot} moves from {} to {}: {reason}",
+                self.name_of(node),
+                self.name_of(t.node)
+            ),
             None => format!("instance {slot} is to stop on {}: {reason}", self.name_of(node)),
         };
         events.push(self.instance_event(EventKind::InstanceRevoked, slot, node, message));
@@ -158,7 +161,8 @@ impl State {
     pub(super) fn stopped(&mut self, stopped: &Stopped, events: &mut Vec<Event>) -> Applied {
         let stale = || Refusal::StaleReport { slot: stopped.slot.clone(), node: stopped.node };
         let placement = self.held(&stopped.slot, stopped.generation).map_err(|_| stale())?.clone();
-        let session_differs = self.is_exclusive(&stopped.slot.service) && placement.session != stopped.session;
+        let session_differs =
+            self.is_exclusive(&stopped.slot.service) && placement.session != stopped.session;
         if placement.node != stopped.node || session_differs {
             return Err(stale());
         }
@@ -226,8 +230,12 @@ impl State {
             EventKind::InstanceChanged
         };
         let detail = seen.message.as_ref().map(|m| format!(": {m}")).unwrap_or_default();
-        let message =
-            format!("instance {} is {} on {}{detail}", seen.slot, seen.state.as_str(), self.name_of(seen.node));
+        let message = format!(
+            "instance {} is {} on {}{detail}",
+            seen.slot,
+            seen.state.as_str(),
+            self.name_of(seen.node)
+        );
         self.instance_event(kind, &seen.slot, seen.node, message)
     }
 

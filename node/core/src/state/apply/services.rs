@@ -208,12 +208,7 @@ impl State {
         Ok(Effect::TOPOLOGY)
     }
 
-    pub(super) fn annotate_service(
-        &mut self,
-        name: &ServiceName,
-        key: &str,
-        value: Option<&str>,
-    ) -> Applied {
+    pub(super) fn annotate_service(&mut self, name: &ServiceName, key: &str, value: Option<&str>) -> Applied {
         let limit = |limit| Refusal::AnnotationLimit { service: name.clone(), key: key.to_owned(), limit };
         if key.is_empty() || key.len() + value.map_or(0, str::len) > MAX_ANNOTATION_BYTES {
             return Err(limit("key and value: 1 to 4096 bytes together"));

@@ -4,20 +4,18 @@ use super::{Applied, Effect, ReplyValue};
 use crate::command::{CloseSession, OpenSession};
 use crate::event::{Event, EventKind};
 use crate::id::{BootId, Generation, NodeId, Reopens, SessionId, SlotId};
-use crate::lease::close::{CloseFacts, VoterUpFacts, judge_close, judge_voter_up};
 use crate::refusal::Refusal;
 use crate::scheduler::plan::Plan;
+use crate::state::State;
 use crate::state::node::{Lost, LostCause};
 use crate::state::session::Session;
 use crate::state::slot::{InstanceState, Phase};
-use crate::state::State;
 
 impl State {
     /// R8.
     pub(super) fn voter_up(&mut self, voter: NodeId, boot: BootId, replaces: Option<BootId>) -> Applied {
         let node = self.existing_node(voter)?;
-        let facts = VoterUpFacts { current: node.boot, boot, replaces };
-        if !judge_voter_up(&facts) {
+        if node.boot != replaces || node.boot == Some(boot) {
             return Err(Refusal::StaleVoterUp { voter });
         }
         self.edit_node(voter, |node| node.boot = Some(boot));
@@ -77,15 +75,21 @@ impl State {
     /// R7.
     pub(super) fn close_by_promises(&mut self, close: &CloseSession, events: &mut Vec<Event>) -> Applied {
         let session = self.sessions.get(&close.session).ok_or(Refusal::NoSuchSession(close.session))?;
-        let facts = CloseFacts {
-            applied: &self.membership,
-            current_reopens: session.reopens,
-            asked_membership: close.membership,
-            asked_reopens: close.reopens,
-            promises: &close.promises,
-        };
-        judge_close(&facts, |voter| self.nodes.get(&voter).and_then(|n| n.boot))
-            .map_err(|why| Refusal::CloseRefused { session: close.session, why: why.as_str() })?;
+        let refused = |why| Refusal::CloseRefused { session: close.session, why };
+        if close.membership != self.membership.id {
+            return Err(refused("the membership changed since the promises were made"));
+        }
+        if close.reopens != session.reopens {
+            return Err(refused("the session was re-opened since the promises were made"));
+        }
+        let valid =
+            |(voter, boot): &(NodeId, BootId)| self.nodes.get(voter).and_then(|n| n.boot) == Some(*boot);
+        if !close.promises.iter().all(valid) {
+            return Err(refused("a voter restarted since its promise"));
+        }
+        if !self.membership.is_majority(|voter| close.promises.iter().any(|(v, _)| *v == voter)) {
+            return Err(refused("the promises are not a majority's"));
+        }
         self.close_session(close.session, LostCause::Silent, events);
         self.run_actions(&close.plan, events);
         Ok(Effect::TOPOLOGY)
@@ -111,7 +115,8 @@ impl State {
         let session = self.sessions.get_mut(&id).ok_or(Refusal::NoSuchSession(id))?;
         session.reopens = Reopens(session.reopens.0 + 1);
         let node = session.node;
-        let message = format!("node {} was taken back: only a minority of voters missed it", self.name_of(node));
+        let message =
+            format!("node {} was taken back: only a minority of voters missed it", self.name_of(node));
         events.push(self.node_event(EventKind::NodeTakenBack, node, message));
         Ok(Effect::CHANGED)
     }

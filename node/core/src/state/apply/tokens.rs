@@ -15,7 +15,12 @@ impl State {
             return Err(Refusal::TokenExists(grant.id.clone()));
         }
         let now = self.now;
-        self.tokens = self.tokens.iter().filter(|(_, t)| t.expires > now).map(|(k, t)| (k.clone(), t.clone())).collect();
+        self.tokens = self
+            .tokens
+            .iter()
+            .filter(|(_, t)| t.expires > now)
+            .map(|(k, t)| (k.clone(), t.clone()))
+            .collect();
         if self.tokens.len() >= MAX_TOKENS {
             return Err(Refusal::Limit { what: "join tokens", limit: MAX_TOKENS });
         }

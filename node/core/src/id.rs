@@ -71,7 +71,9 @@ impl fmt::Display for ClusterId {
 
 /// Why a name was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{name}' is not a valid {what}: use 1 to 63 of a-z, 0-9, '-', '.' and '_', beginning with a letter or digit")]
+#[error(
+    "'{name}' is not a valid {what}: use 1 to 63 of a-z, 0-9, '-', '.' and '_', beginning with a letter or digit"
+)]
 pub struct NameError {
     /// What was to be named.
     pub what: &'static str,

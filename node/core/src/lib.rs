@@ -4,4 +4,5 @@
 #![warn(clippy::iter_over_hash_type, clippy::float_arithmetic, clippy::wildcard_enum_match_arm)]
 
 pub mod id;
+pub mod lease;
 pub mod time;

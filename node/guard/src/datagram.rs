@@ -1,19 +1,22 @@
-//! The UDP datagrams between guards and voters (LEASES.md R1, R2).
+//! The UDP datagrams between guards and voters (LEASES.md R1, R2): how `muster_core::lease`'s messages look
+//! as bytes.
 //!
 //! ```text
-//! magic "Mu" · version · kind · cluster (16) · incarnation (8) · session (8) · seq (8) · body · tag (16)
+//! magic "Mu" · version · kind · cluster (16) · incarnation (8) · session (8) · body · tag (16)
 //! ```
 //! Numbers are big-endian. The tag is the first 16 bytes of BLAKE3, keyed with the session's key, over a
 //! direction byte and everything before the tag: a datagram can't be turned around and sent back.
-//! A receiver finds the key by [`Header::read`] and then calls [`open`]; what does not verify is never
-//! answered, so a forger gets nothing amplified. Neither side allocates, unless an ack carries a voter list.
+//! A receiver finds the key by [`Header::read`] and then opens the datagram; what does not verify is never
+//! answered, so a forger gets nothing amplified. Nothing is allocated, unless an ack carries a voter list.
 
 mod bytes;
 
-use muster_core::id::{BootId, ClusterId, Incarnation, MembershipId, NodeId, SessionId};
+use std::sync::Arc;
+
+use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, SessionId};
+use muster_core::lease::{Ack, Answer, Closed, Fenced, Heartbeat, Tenure};
 
 use crate::key::SessionKey;
-use crate::voters::VoterList;
 use bytes::{Reader, Writer};
 
 /// The largest datagram, in bytes: below every usual MTU.
@@ -23,8 +26,17 @@ pub type Buffer = [u8; DATAGRAM_BYTES_MAX];
 
 const MAGIC: [u8; 2] = *b"Mu";
 const VERSION: u8 = 1;
-const HEADER_BYTES: usize = 2 + 1 + 1 + 16 + 8 + 8 + 8;
+const HEADER_BYTES: usize = 2 + 1 + 1 + 16 + 8 + 8;
 const TAG_BYTES: usize = 16;
+
+/// What a guard sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromGuard {
+    /// The host lives.
+    Heartbeat(Heartbeat),
+    /// Nothing exclusive is left of the session.
+    Fenced(Fenced),
+}
 
 /// What every datagram begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,43 +49,29 @@ pub struct Header {
     pub incarnation: Incarnation,
     /// The session, which names the key.
     pub session: SessionId,
-    /// The heartbeat's number, growing by one; answers repeat it. 0 in Fenced.
-    pub seq: u64,
 }
 
 /// The kinds of datagrams; the first two go to voters, the others to guards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Kind {
-    /// The node lives.
-    Heartbeat,
-    /// Nothing exclusive is left of the session; it may be closed at once.
-    Fenced,
-    /// The voter counts the heartbeat.
-    Ack,
-    /// The session is closed in the voter's applied state.
-    Closed,
-    /// The voter heard Fenced and forwards it.
-    FencedAnswer,
+    /// [`FromGuard::Heartbeat`].
+    Heartbeat = 1,
+    /// [`FromGuard::Fenced`].
+    Fenced = 2,
+    /// [`Answer::Ack`].
+    Ack = 3,
+    /// [`Answer::Closed`].
+    Closed = 4,
 }
 
 impl Kind {
-    const fn number(self) -> u8 {
-        match self {
-            Self::Heartbeat => 1,
-            Self::Fenced => 2,
-            Self::Ack => 3,
-            Self::Closed => 4,
-            Self::FencedAnswer => 5,
-        }
-    }
-
     const fn from_number(number: u8) -> Option<Self> {
         Some(match number {
             1 => Self::Heartbeat,
             2 => Self::Fenced,
             3 => Self::Ack,
             4 => Self::Closed,
-            5 => Self::FencedAnswer,
             _ => return None,
         })
     }
@@ -82,69 +80,7 @@ impl Kind {
     const fn direction(self) -> u8 {
         match self {
             Self::Heartbeat | Self::Fenced => 1,
-            Self::Ack | Self::Closed | Self::FencedAnswer => 2,
-        }
-    }
-}
-
-/// What follows the header.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// From the guard.
-    Heartbeat {
-        /// The host.
-        node: NodeId,
-        /// The version of the voter list it holds.
-        list_version: u64,
-        /// Whether an agent is connected to the guard.
-        agent_present: bool,
-    },
-    /// From the guard that held the session, or from its successor.
-    Fenced {
-        /// The host.
-        node: NodeId,
-    },
-    /// From a voter.
-    Ack(Ack),
-    /// From a voter.
-    Closed {
-        /// The voter.
-        voter: NodeId,
-    },
-    /// From a voter.
-    FencedAnswer {
-        /// The voter.
-        voter: NodeId,
-    },
-}
-
-/// A voter's answer to a heartbeat.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ack {
-    /// The voter.
-    pub voter: NodeId,
-    /// The voter's start.
-    pub boot: BootId,
-    /// The membership in the voter's applied state, C.
-    pub membership: MembershipId,
-    /// The version of the voter's list.
-    pub list_version: u64,
-    /// The controller asks for an orderly stop of what is exclusive.
-    pub release: bool,
-    /// The list, when the heartbeat's version is older.
-    pub list: Option<VoterList>,
-}
-
-impl Body {
-    /// The kind of datagram that has this body.
-    #[must_use]
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Self::Heartbeat { .. } => Kind::Heartbeat,
-            Self::Fenced { .. } => Kind::Fenced,
-            Self::Ack(_) => Kind::Ack,
-            Self::Closed { .. } => Kind::Closed,
-            Self::FencedAnswer { .. } => Kind::FencedAnswer,
+            Self::Ack | Self::Closed => 2,
         }
     }
 }
@@ -158,7 +94,7 @@ pub enum DatagramError {
     /// Of another version.
     #[error("a datagram of version {0}")]
     Version(u8),
-    /// Of a kind that this build doesn't know.
+    /// Of a kind that this build doesn't know, or that goes the other way.
     #[error("a datagram of kind {0}")]
     Kind(u8),
     /// Too short, too long, or with content that is out of range.
@@ -191,57 +127,121 @@ impl Header {
             cluster: ClusterId(reader.u128()?),
             incarnation: Incarnation(reader.u64()?),
             session: SessionId(reader.u64()?),
-            seq: reader.u64()?,
         })
+    }
+
+    const fn tenure(&self, node: NodeId) -> Tenure {
+        Tenure { cluster: self.cluster, incarnation: self.incarnation, node, session: self.session }
     }
 }
 
-/// Writes a datagram into `buffer` and returns its length in bytes. The kind comes from the body.
-///
-/// A voter list that does not fit gets fewer addresses a voter, at least one.
-pub fn encode(header: &Header, body: &Body, key: &SessionKey, buffer: &mut Buffer) -> usize {
-    let kind = body.kind();
-    let (content, tag_space) = buffer.split_at_mut(DATAGRAM_BYTES_MAX - TAG_BYTES);
-    let mut writer = Writer::new(content);
-    writer.put(&MAGIC);
-    writer.put(&[VERSION, kind.number()]);
-    writer.put(&header.cluster.0.to_be_bytes());
-    writer.u64(header.incarnation.0);
-    writer.u64(header.session.0);
-    writer.u64(header.seq);
-    match body {
-        Body::Heartbeat { node, list_version, agent_present } => {
-            writer.u64(node.0);
-            writer.u64(*list_version);
-            writer.put(&[u8::from(*agent_present)]);
-        }
-        Body::Fenced { node: id } | Body::Closed { voter: id } | Body::FencedAnswer { voter: id } => {
-            writer.u64(id.0)
-        }
-        Body::Ack(ack) => {
+/// Writes what a guard sends into `buffer`; the result is its length in bytes.
+pub fn encode_from_guard(message: &FromGuard, key: &SessionKey, buffer: &mut Buffer) -> usize {
+    match message {
+        FromGuard::Heartbeat(heartbeat) => seal(Kind::Heartbeat, &heartbeat.tenure, key, buffer, |writer| {
+            writer.u64(heartbeat.seq);
+            writer.version(heartbeat.list);
+            writer.flag(heartbeat.agent_present);
+        }),
+        FromGuard::Fenced(fenced) => seal(Kind::Fenced, &fenced.tenure, key, buffer, |_| {}),
+    }
+}
+
+/// Writes what a voter answers into `buffer`; the result is its length in bytes. A voter list that would not
+/// fit is sent with fewer addresses a voter, at least one.
+pub fn encode_answer(answer: &Answer, key: &SessionKey, buffer: &mut Buffer) -> usize {
+    match answer {
+        Answer::Ack(ack) => seal(Kind::Ack, &ack.tenure, key, buffer, |writer| {
             writer.u64(ack.voter.0);
             writer.u64(ack.boot.0);
-            writer.u64(ack.membership.0);
-            writer.u64(ack.list_version);
-            writer.put(&[u8::from(ack.release), u8::from(ack.list.is_some())]);
+            writer.u64(ack.seq);
+            writer.version(ack.list_version);
+            writer.flag(ack.release);
+            writer.flag(ack.list.is_some());
             if let Some(list) = &ack.list {
                 writer.list(list);
             }
+        }),
+        Answer::Closed(closed) => {
+            seal(Kind::Closed, &closed.tenure, key, buffer, |writer| writer.u64(closed.voter.0))
         }
     }
+}
+
+/// Verifies and reads what a guard sent.
+///
+/// # Errors
+/// [`DatagramError`]; nothing of a refused datagram may be used, and it is not answered.
+pub fn open_from_guard(datagram: &[u8], key: &SessionKey) -> Result<FromGuard, DatagramError> {
+    let (header, mut reader) = verify(datagram, key)?;
+    let tenure = header.tenure(NodeId(reader.u64()?));
+    match header.kind {
+        Kind::Heartbeat => Ok(FromGuard::Heartbeat(Heartbeat {
+            tenure,
+            seq: reader.u64()?,
+            list: reader.version()?,
+            agent_present: reader.flag()?,
+        })),
+        Kind::Fenced => Ok(FromGuard::Fenced(Fenced { tenure })),
+        Kind::Ack | Kind::Closed => Err(DatagramError::Kind(header.kind as u8)),
+    }
+}
+
+/// Verifies and reads what a voter answered.
+///
+/// # Errors
+/// [`DatagramError`]; nothing of a refused datagram may be used.
+pub fn open_answer(datagram: &[u8], key: &SessionKey) -> Result<Answer, DatagramError> {
+    let (header, mut reader) = verify(datagram, key)?;
+    let tenure = header.tenure(NodeId(reader.u64()?));
+    let voter = NodeId(reader.u64()?);
+    match header.kind {
+        Kind::Ack => Ok(Answer::Ack(Ack {
+            tenure,
+            voter,
+            boot: BootId(reader.u64()?),
+            seq: reader.u64()?,
+            list_version: reader.version()?,
+            release: reader.flag()?,
+            list: if reader.flag()? { Some(Arc::new(reader.list()?)) } else { None },
+        })),
+        Kind::Closed => Ok(Answer::Closed(Closed { tenure, voter })),
+        Kind::Heartbeat | Kind::Fenced => Err(DatagramError::Kind(header.kind as u8)),
+    }
+}
+
+/// Reads an answer `Closed` without verifying it, for a successor of a crashed guard, which has no key. The most
+/// that a forger gains is that `Fenced` is no longer sent, and the session is closed by its age instead.
+#[must_use]
+pub fn read_closed_unverified(datagram: &[u8]) -> Option<Tenure> {
+    let header = Header::read(datagram).ok().filter(|header| header.kind == Kind::Closed)?;
+    let mut reader = Reader::new(&datagram[HEADER_BYTES..datagram.len() - TAG_BYTES]);
+    Some(header.tenure(NodeId(reader.u64().ok()?)))
+}
+
+fn seal(
+    kind: Kind,
+    tenure: &Tenure,
+    key: &SessionKey,
+    buffer: &mut Buffer,
+    body: impl FnOnce(&mut Writer<'_>),
+) -> usize {
+    let mut writer = Writer::new(&mut buffer[..DATAGRAM_BYTES_MAX - TAG_BYTES]);
+    writer.put(&MAGIC);
+    writer.put(&[VERSION, kind as u8]);
+    writer.put(&tenure.cluster.0.to_be_bytes());
+    writer.u64(tenure.incarnation.0);
+    writer.u64(tenure.session.0);
+    writer.u64(tenure.node.0);
+    body(&mut writer);
     let length = writer.length();
-    // The tag belongs right behind the content, not at the buffer's end.
-    let tag = tag(kind, &content[..length], key);
-    tag_space.copy_from_slice(&tag);
+    let tag = tag(kind, &buffer[..length], key);
     buffer[length..length + TAG_BYTES].copy_from_slice(&tag);
     length + TAG_BYTES
 }
 
-/// Verifies and reads a datagram.
-///
-/// # Errors
-/// [`DatagramError`]; nothing of a datagram that is refused may be used.
-pub fn open(datagram: &[u8], key: &SessionKey) -> Result<(Header, Body), DatagramError> {
+/// Bytes behind the fields that this build knows are allowed: a later one may add some.
+fn verify<'a>(datagram: &'a [u8], key: &SessionKey) -> Result<(Header, Reader<'a>), DatagramError> {
     let header = Header::read(datagram)?;
     let (content, received) = datagram.split_at(datagram.len() - TAG_BYTES);
     let expected = tag(header.kind, content, key);
@@ -249,27 +249,7 @@ pub fn open(datagram: &[u8], key: &SessionKey) -> Result<(Header, Body), Datagra
     if expected.iter().zip(received).fold(0, |differs, (a, b)| differs | (a ^ b)) != 0 {
         return Err(DatagramError::Tag);
     }
-    let mut reader = Reader::new(&content[HEADER_BYTES..]);
-    let body = match header.kind {
-        Kind::Heartbeat => Body::Heartbeat {
-            node: NodeId(reader.u64()?),
-            list_version: reader.u64()?,
-            agent_present: reader.flag()?,
-        },
-        Kind::Fenced => Body::Fenced { node: NodeId(reader.u64()?) },
-        Kind::Closed => Body::Closed { voter: NodeId(reader.u64()?) },
-        Kind::FencedAnswer => Body::FencedAnswer { voter: NodeId(reader.u64()?) },
-        Kind::Ack => Body::Ack(Ack {
-            voter: NodeId(reader.u64()?),
-            boot: BootId(reader.u64()?),
-            membership: MembershipId(reader.u64()?),
-            list_version: reader.u64()?,
-            release: reader.flag()?,
-            list: if reader.flag()? { Some(reader.list()?) } else { None },
-        }),
-    };
-    // Bytes behind the known fields are allowed: a later build may add some without a new version.
-    Ok((header, body))
+    Ok((header, Reader::new(&content[HEADER_BYTES..])))
 }
 
 fn tag(kind: Kind, content: &[u8], key: &SessionKey) -> [u8; TAG_BYTES] {

@@ -7,7 +7,6 @@ pub mod client;
 pub mod datagram;
 pub mod key;
 pub mod protocol;
-pub mod voters;
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -9,12 +9,10 @@
 pub mod codec;
 pub mod task;
 
-use muster_core::id::{
-    BootId, ClusterId, Generation, Incarnation, MembershipId, NodeId, SessionId, SlotId, TaskName,
-};
+use muster_core::id::{BootId, Generation, MembershipId, SessionId, SlotId, TaskName};
+use muster_core::lease::Grant;
 use serde::{Deserialize, Serialize};
 
-use crate::voters::VoterList;
 pub use task::{Binding, ExitHow, Limits, LogSpec, TaskReport, TaskSpec, TaskState};
 
 /// The lowest protocol version that this build speaks.
@@ -192,25 +190,10 @@ pub enum Enforcement {
 /// An open session, as the cluster granted it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionGrant {
-    /// The cluster.
-    #[serde(with = "codec::cluster_hex")]
-    pub cluster: ClusterId,
-    /// Its incarnation.
-    pub incarnation: Incarnation,
-    /// This node.
-    pub node: NodeId,
-    /// The session.
-    pub session: SessionId,
     /// The guard's boot that the session was opened with; another one is refused ([`Refusal::WrongBoot`]).
     pub guard_boot: BootId,
-    /// TTL of the lease.
-    pub ttl_ms: u32,
-    /// Period of heartbeats, h.
-    pub heartbeat_ms: u32,
-    /// Killing starts this long before the deadline, K.
-    pub kill_budget_ms: u32,
-    /// The voters as the session begins.
-    pub voters: VoterList,
+    /// The session, its timing and its voters.
+    pub grant: Grant,
 }
 
 /// A task to be started.

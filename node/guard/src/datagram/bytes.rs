@@ -1,14 +1,14 @@
 //! Reading and writing a datagram's fields.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use muster_core::id::{MembershipId, NodeId};
+use muster_core::id::{MembershipId, NodeId, Revision};
+use muster_core::lease::membership::MAX_CONFIGS;
+use muster_core::lease::message::{MAX_ADDRESSES, MAX_LISTED};
+use muster_core::lease::{ListVersion, Membership, VoterAddresses, VoterList};
 
 use super::DatagramError;
-use crate::voters::{ADDRESSES_MAX, VOTERS_MAX, Voter, VoterList, is_usable};
-
-const IN_FIRST: u8 = 1;
-const IN_SECOND: u8 = 2;
 
 /// Takes fields off the front.
 pub(super) struct Reader<'a>(&'a [u8]);
@@ -40,37 +40,43 @@ impl<'a> Reader<'a> {
         Ok(self.u8()? & 1 == 1)
     }
 
-    pub(super) fn list(&mut self) -> Result<VoterList, DatagramError> {
-        let version = self.u64()?;
-        let membership = MembershipId(self.u64()?);
-        let count = usize::from(self.u8()?);
-        if count > VOTERS_MAX {
-            return Err(DatagramError::Malformed);
-        }
-        let mut list = VoterList { version, membership, voters: Vec::with_capacity(count) };
-        for _ in 0..count {
-            list.voters.push(self.voter()?);
-        }
-        if list.fault().is_some() { Err(DatagramError::Malformed) } else { Ok(list) }
+    pub(super) fn version(&mut self) -> Result<ListVersion, DatagramError> {
+        Ok(ListVersion { membership: MembershipId(self.u64()?), addresses: Revision(self.u64()?) })
     }
 
-    fn voter(&mut self) -> Result<Voter, DatagramError> {
-        let id = NodeId(self.u64()?);
-        let halves = self.u8()?;
-        let count = usize::from(self.u8()?);
-        if count > ADDRESSES_MAX {
+    /// A voter list: version, number of sets, then each voter with a bit for each set that it is in.
+    pub(super) fn list(&mut self) -> Result<VoterList, DatagramError> {
+        let version = self.version()?;
+        let (sets, count) = (usize::from(self.u8()?), usize::from(self.u8()?));
+        if sets > MAX_CONFIGS || count > MAX_LISTED {
             return Err(DatagramError::Malformed);
         }
-        let mut addresses = Vec::with_capacity(count);
+        let membership = Membership { id: version.membership, configs: vec![BTreeSet::new(); sets] };
+        let mut list = VoterList { membership, addresses_revision: version.addresses, voters: Vec::new() };
         for _ in 0..count {
-            let ip = match self.u8()? {
-                4 => IpAddr::V4(Ipv4Addr::from(self.take::<4>()?)),
-                6 => IpAddr::V6(Ipv6Addr::from(self.take::<16>()?)),
-                _ => return Err(DatagramError::Malformed),
-            };
-            addresses.push(SocketAddr::new(ip, u16::from_be_bytes(self.take()?)));
+            let node = NodeId(self.u64()?);
+            let (bits, addresses) = (self.u8()?, usize::from(self.u8()?));
+            for (index, set) in list.membership.configs.iter_mut().enumerate() {
+                if bits & (1 << index) != 0 {
+                    set.insert(node);
+                }
+            }
+            if addresses > MAX_ADDRESSES {
+                return Err(DatagramError::Malformed);
+            }
+            let addresses = (0..addresses).map(|_| self.address()).collect::<Result<_, _>>()?;
+            list.voters.push(VoterAddresses { node, addresses });
         }
-        Ok(Voter { id, in_first: halves & IN_FIRST != 0, in_second: halves & IN_SECOND != 0, addresses })
+        if list.is_well_formed() { Ok(list) } else { Err(DatagramError::Malformed) }
+    }
+
+    fn address(&mut self) -> Result<SocketAddr, DatagramError> {
+        let ip = match self.u8()? {
+            4 => IpAddr::V4(Ipv4Addr::from(self.take::<4>()?)),
+            6 => IpAddr::V6(Ipv6Addr::from(self.take::<16>()?)),
+            _ => return Err(DatagramError::Malformed),
+        };
+        Ok(SocketAddr::new(ip, u16::from_be_bytes(self.take()?)))
     }
 }
 
@@ -98,47 +104,69 @@ impl<'a> Writer<'a> {
         self.put(&field.to_be_bytes());
     }
 
+    pub(super) fn flag(&mut self, field: bool) {
+        self.put(&[u8::from(field)]);
+    }
+
+    pub(super) fn version(&mut self, version: ListVersion) {
+        self.u64(version.membership.0);
+        self.u64(version.addresses.0);
+    }
+
+    /// The caller passes a well-formed list; of another one, only what is within the limits is written.
     pub(super) fn list(&mut self, list: &VoterList) {
-        let voters = &list.voters[..list.voters.len().min(VOTERS_MAX)];
+        let voters = &list.voters[..list.voters.len().min(MAX_LISTED)];
+        let sets = &list.membership.configs[..list.membership.configs.len().min(MAX_CONFIGS)];
         let room = self.bytes.len() - self.used;
-        // One address of each of VOTERS_MAX voters always fits: 17 + 14 · (10 + 19) bytes.
-        let addresses = (1..=ADDRESSES_MAX).rev().find(|n| list_bytes(voters, *n) <= room).unwrap_or(1);
-        self.u64(list.version);
-        self.u64(list.membership.0);
-        self.put(&[u8::try_from(voters.len()).expect("at most VOTERS_MAX")]);
+        // One address of each of MAX_LISTED voters always fits: 18 + 14 · (10 + 19) bytes.
+        let most = (1..=MAX_ADDRESSES).rev().find(|n| list_bytes(voters, *n) <= room).unwrap_or(1);
+        self.version(list.version());
+        let counts = [sets.len(), voters.len()].map(|n| u8::try_from(n).expect("below the limits"));
+        self.put(&counts);
         for voter in voters {
-            self.voter(voter, addresses);
-        }
-    }
-
-    fn voter(&mut self, voter: &Voter, addresses: usize) {
-        let halves = if voter.in_first { IN_FIRST } else { 0 } | if voter.in_second { IN_SECOND } else { 0 };
-        let count = usable(voter, addresses).count();
-        self.u64(voter.id.0);
-        self.put(&[halves, u8::try_from(count).expect("at most ADDRESSES_MAX")]);
-        for address in usable(voter, addresses) {
-            match address.ip() {
-                IpAddr::V4(ip) => {
-                    self.put(&[4]);
-                    self.put(&ip.octets());
-                }
-                IpAddr::V6(ip) => {
-                    self.put(&[6]);
-                    self.put(&ip.octets());
-                }
+            let bits = sets.iter().enumerate().fold(0, |bits, (index, set)| {
+                if set.contains(&voter.node) { bits | (1 << index) } else { bits }
+            });
+            let count = u8::try_from(usable(voter, most).count()).expect("at most MAX_ADDRESSES");
+            self.u64(voter.node.0);
+            self.put(&[bits, count]);
+            for address in usable(voter, most) {
+                self.address(address);
             }
-            self.put(&address.port().to_be_bytes());
         }
+    }
+
+    fn address(&mut self, address: &SocketAddr) {
+        match address.ip() {
+            IpAddr::V4(ip) => {
+                self.put(&[4]);
+                self.put(&ip.octets());
+            }
+            IpAddr::V6(ip) => {
+                self.put(&[6]);
+                self.put(&ip.octets());
+            }
+        }
+        self.put(&address.port().to_be_bytes());
     }
 }
 
-fn usable(voter: &Voter, most: usize) -> impl Iterator<Item = &SocketAddr> {
-    voter.addresses.iter().filter(|a| is_usable(a)).take(most)
+fn usable(voter: &VoterAddresses, most: usize) -> impl Iterator<Item = &SocketAddr> {
+    voter.addresses.iter().filter(|address| is_usable(address)).take(most)
 }
 
-fn list_bytes(voters: &[Voter], addresses: usize) -> usize {
-    let voter_bytes = |voter: &Voter| -> usize {
-        10 + usable(voter, addresses).map(|a| if a.is_ipv4() { 7 } else { 19 }).sum::<usize>()
+fn list_bytes(voters: &[VoterAddresses], most: usize) -> usize {
+    let voter_bytes = |voter: &VoterAddresses| -> usize {
+        10 + usable(voter, most).map(|address| if address.is_ipv4() { 7 } else { 19 }).sum::<usize>()
     };
-    17 + voters.iter().map(voter_bytes).sum::<usize>()
+    18 + voters.iter().map(voter_bytes).sum::<usize>()
+}
+
+/// Whether heartbeats may go there: not to link-local, multicast or unspecified addresses, nor to port 0.
+fn is_usable(address: &SocketAddr) -> bool {
+    let link_local = match address.ip() {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => (ip.segments()[0] & 0xffc0) == 0xfe80,
+    };
+    !link_local && !address.ip().is_multicast() && !address.ip().is_unspecified() && address.port() != 0
 }

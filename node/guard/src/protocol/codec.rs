@@ -90,26 +90,3 @@ impl FrameDecoder {
         Ok(Some(&self.bytes[begin..begin + length]))
     }
 }
-
-/// A cluster's id as 32 hexadecimal digits: JSON numbers end at 64 bits.
-pub mod cluster_hex {
-    use muster_core::id::ClusterId;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    /// For serde's `with`.
-    ///
-    /// # Errors
-    /// The serializer's.
-    pub fn serialize<S: Serializer>(cluster: &ClusterId, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(cluster)
-    }
-
-    /// For serde's `with`.
-    ///
-    /// # Errors
-    /// When it is not a hexadecimal number of at most 32 digits.
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ClusterId, D::Error> {
-        let digits = String::deserialize(deserializer)?;
-        u128::from_str_radix(&digits, 16).map(ClusterId).map_err(D::Error::custom)
-    }
-}

@@ -156,6 +156,7 @@ impl Role {
 }
 
 /// See [`Command::ChangeNode`].
+#[allow(missing_docs, reason = "the variants say it; their fields are named for what they are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NodeChange {
     /// Place nothing new there, or again.

@@ -23,6 +23,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc;
 
 use crate::clock;
+use crate::raft::VoterGate;
 
 /// How long the thread waits for datagrams before it tells the lease that it is awake: well below R6's 50 ms.
 const TICK: Duration = Duration::from_millis(20);
@@ -44,6 +45,7 @@ struct Inner {
     closed: VecDeque<SessionId>,
     /// Membership entries that the log holds and the state machine has not applied (R2b).
     pending: BTreeSet<MembershipId>,
+    applied: Revision,
 }
 
 /// What the datagram thread counted since its start.
@@ -60,7 +62,13 @@ impl Acks {
     #[must_use]
     pub fn new(identity: VoterIdentity) -> Self {
         let lease = VoterLease::new(clock::host_now(), identity, Applied::default());
-        let inner = Inner { lease, keys: HashMap::new(), closed: VecDeque::new(), pending: BTreeSet::new() };
+        let inner = Inner {
+            lease,
+            keys: HashMap::new(),
+            closed: VecDeque::new(),
+            pending: BTreeSet::new(),
+            applied: Revision::default(),
+        };
         Self { inner: Arc::new(Mutex::new(inner)), counters: Arc::default() }
     }
 
@@ -80,22 +88,6 @@ impl Acks {
         &self.counters
     }
 
-    // ---- told by the log store (R2b) ----------------------------------------------------------------------
-
-    /// A membership entry is about to go to disk.
-    pub fn membership_appended(&self, index: u64) {
-        let mut inner = self.lock();
-        inner.pending.insert(MembershipId(index));
-        inner.lease.membership_appended(MembershipId(index));
-    }
-
-    /// The log was truncated: nothing at or above `from` is left.
-    pub fn log_truncated(&self, from: u64) {
-        let mut inner = self.lock();
-        inner.pending.retain(|id| id.0 < from);
-        inner.lease.log_truncated(from);
-    }
-
     // ---- told by the replica ------------------------------------------------------------------------------
 
     /// Runs `tell` under the lock with the present time. The replica calls it for each entry that matters.
@@ -107,7 +99,7 @@ impl Acks {
     /// A snapshot replaced the state (R6).
     pub fn snapshot_installed(&self, state: &State) {
         let mut inner = self.lock();
-        inner.pending.retain(|id| id.0 > state.revision.0);
+        inner.applied_to(state.revision);
         let me = inner.lease.identity().node;
         let applied = Applied {
             revision: state.revision,
@@ -144,6 +136,38 @@ impl Acks {
         for session in all {
             inner.lease.set_release(session, sessions.contains(&session));
         }
+    }
+}
+
+/// R2b: the gate closes before a membership entry goes to disk.
+impl VoterGate for Acks {
+    fn appended_membership(&self, index: u64) {
+        self.lock().hold_back(index);
+    }
+
+    fn truncated(&self, last_unapplied_membership: Option<u64>) {
+        let mut inner = self.lock();
+        let from = last_unapplied_membership.map_or(0, |index| index + 1);
+        inner.pending.retain(|id| id.0 < from);
+        inner.lease.log_truncated(from);
+        if let Some(index) = last_unapplied_membership {
+            inner.hold_back(index);
+        }
+    }
+}
+
+impl Inner {
+    fn hold_back(&mut self, index: u64) {
+        if index > self.applied.0 {
+            self.pending.insert(MembershipId(index));
+            self.lease.membership_appended(MembershipId(index));
+        }
+    }
+
+    fn applied_to(&mut self, revision: Revision) {
+        self.applied = self.applied.max(revision);
+        self.pending.retain(|id| id.0 > revision.0);
+        self.lease.applied_to(revision);
     }
 }
 
@@ -187,8 +211,7 @@ impl AppliedEntry<'_> {
 
     /// Everything up to here is applied.
     pub fn up_to(&mut self, revision: Revision) {
-        self.inner.pending.retain(|id| id.0 > revision.0);
-        self.inner.lease.applied_to(revision);
+        self.inner.applied_to(revision);
     }
 }
 

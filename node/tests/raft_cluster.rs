@@ -43,7 +43,10 @@ async fn commands_reach_every_node_in_one_order() {
         assert_eq!(node.published().commands, nodes[0].published().commands);
         assert_eq!(node.published().membership.configs, [BTreeSet::from([1, 2, 3])]);
     }
-    assert!(matches!(nodes[1].raft.propose(command(0)).await, Err(ProposeError::NotLeader { leader: Some(1) })));
+    assert!(matches!(
+        nodes[1].raft.propose(command(0)).await,
+        Err(ProposeError::NotLeader { leader: Some(1) })
+    ));
     nodes[0].raft.read_barrier().await.unwrap();
     assert_eq!(nodes[1].raft.read_barrier().await, Err(ReadError::NotLeader { leader: Some(1) }));
     let status = nodes[0].raft.status();
@@ -56,10 +59,7 @@ async fn commands_reach_every_node_in_one_order() {
 async fn the_leadership_moves_on_request_and_when_the_leader_is_gone() {
     let directories = directories();
     let mut nodes = three(&directories, 10_000).await;
-    until("node 2 has caught up", || {
-        nodes[1].raft.status().applied == nodes[0].raft.status().applied
-    })
-    .await;
+    until("node 2 has caught up", || nodes[1].raft.status().applied == nodes[0].raft.status().applied).await;
     nodes[0].raft.transfer_leader(2).await.unwrap();
     until("node 2 leads", || nodes[1].raft.status().role == Role::Leader).await;
     propose(&nodes, command(1)).await;
@@ -132,10 +132,7 @@ async fn an_unknown_command_stops_the_agent_and_is_never_skipped() {
     node.raft.initialize_single(node.peer()).await.unwrap();
     until("the node leads", || node.raft.status().role == Role::Leader).await;
     node.raft.propose(command(1)).await.unwrap();
-    assert!(matches!(
-        node.raft.propose(Bytes::from_static(UNKNOWN)).await,
-        Err(ProposeError::Fatal { .. })
-    ));
+    assert!(matches!(node.raft.propose(Bytes::from_static(UNKNOWN)).await, Err(ProposeError::Fatal { .. })));
     let reason = tokio::time::timeout(Duration::from_secs(10), node.raft.stopped()).await.unwrap();
     assert!(reason.contains("upgrade this agent"), "{reason}");
     assert_eq!(node.published().commands, [command(1)]);
@@ -221,10 +218,8 @@ async fn the_gate_is_told_of_each_membership_entry_and_again_at_start() {
     let directories = directories();
     let nodes = three(&directories, 10_000).await;
     for node in &nodes {
-        until("the change is applied", || {
-            node.published().membership.configs == [BTreeSet::from([1, 2, 3])]
-        })
-        .await;
+        until("the change is applied", || node.published().membership.configs == [BTreeSet::from([1, 2, 3])])
+            .await;
         let at = node.published().membership.at.unwrap().index;
         let told = node.gate.0.lock().unwrap().clone();
         assert_eq!(told[0], Told::Truncated(None), "an empty log has no membership");

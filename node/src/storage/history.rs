@@ -18,8 +18,10 @@ use tokio::sync::oneshot;
 
 use self::store::Store;
 
-/// The name of the thread that owns the store. A panic hook that ends the process spares this thread.
-pub const THREAD_NAME: &str = "muster-history";
+/// The name of the thread that owns the store.
+const THREAD_NAME: &str = "muster-history";
+/// How sled names its own threads.
+const SLED_THREAD_NAMES: [&str; 2] = ["sled-io-", "log flusher"];
 /// How many events are kept; the oldest go first.
 pub const KEPT_EVENTS: u64 = 100_000;
 /// How many events wait for the writer: some seconds' worth in a bad hour, at about 1 KiB each.
@@ -55,6 +57,12 @@ pub struct Query {
     pub service: Option<String>,
     /// Only the newest so many; all when 0.
     pub limit: usize,
+}
+
+/// Whether a panic on this thread is the history's own affair: a panic on any other thread ends the agent.
+#[must_use]
+pub fn survives_panics(thread_name: &str) -> bool {
+    thread_name == THREAD_NAME || SLED_THREAD_NAMES.iter().any(|name| thread_name.starts_with(name))
 }
 
 enum Request {

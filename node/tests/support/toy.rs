@@ -41,7 +41,9 @@ struct Toy {
 impl Replica for Toy {
     fn apply(&mut self, at: Position, payload: Bytes) -> Result<Option<Reply>, FatalApply> {
         if payload == UNKNOWN {
-            return Err(FatalApply { detail: "a later version of Muster wrote it: upgrade this agent".into() });
+            return Err(FatalApply {
+                detail: "a later version of Muster wrote it: upgrade this agent".into(),
+            });
         }
         self.commands.push(payload);
         Ok(Some(Arc::new((at.index, self.commands.len()))))

@@ -20,6 +20,8 @@ mod adoption;
 mod clock_rates;
 mod saved;
 mod sends;
+#[cfg(test)]
+mod tests;
 mod votes;
 
 use std::marker::PhantomData;

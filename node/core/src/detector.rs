@@ -12,6 +12,8 @@
 //! caller feeds it what it applies, runs [`Detector::poll`] after each input and at the latest after
 //! [`Detector::next_wakeup`], and carries out the [`Request`]s.
 
+#[cfg(test)]
+mod tests;
 mod watched;
 
 use std::collections::BTreeMap;

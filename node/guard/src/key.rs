@@ -58,3 +58,20 @@ impl fmt::Debug for SessionKey {
         f.write_str("SessionKey(secret)")
     }
 }
+
+/// For the hand-over in memory from one binary of the guard to the next, and for nothing else.
+pub(crate) mod as_hex {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::SessionKey;
+
+    pub(crate) fn serialize<S: Serializer>(key: &SessionKey, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&key.to_hex())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SessionKey, D::Error> {
+        let digits = String::deserialize(deserializer)?;
+        SessionKey::from_hex(&digits).ok_or_else(|| D::Error::custom("not a key"))
+    }
+}

@@ -1,7 +1,7 @@
 //! Frames: a 4-byte big-endian length, then that many bytes of JSON.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::FRAME_BYTES_MAX;
 
@@ -39,7 +39,7 @@ pub fn encode_frame<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
 }
 
 /// Collects received bytes and hands out whole messages.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct FrameDecoder {
     bytes: Vec<u8>,
     /// Where the next frame begins in `bytes`.

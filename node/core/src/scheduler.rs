@@ -1,0 +1,3 @@
+//! Where instances should run: pure functions from a state to a plan.
+
+pub mod plan;

@@ -1,0 +1,1 @@
+//! The service file's structure, the same in TOML, JSON and YAML.

@@ -155,6 +155,12 @@ pub(crate) fn nice() -> i32 {
     unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
 }
 
+/// Takes the flock on an open file; `EWOULDBLOCK` when another process holds it.
+pub(crate) fn try_flock(file: BorrowedFd<'_>) -> nix::Result<()> {
+    // SAFETY: integers only. nix's wrapper would release the lock when it is dropped, even before an exec.
+    Errno::result(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
+}
+
 /// Keeps in memory what is used, now and later; pages that are never touched stay out of it.
 pub(crate) fn lock_memory() -> bool {
     // SAFETY: integers only.
@@ -200,7 +206,7 @@ pub(crate) fn poll_for(entries: &mut [libc::pollfd], timeout: Option<std::time::
         tv_sec: timeout.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     });
-    let timeout = timeout.as_ref().map_or(std::ptr::null(), |timeout| std::ptr::from_ref(timeout));
+    let timeout = timeout.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
     let count = entries.len() as libc::nfds_t;
     // SAFETY: the entries and the timeout outlive the call, and `count` is their number.
     let result = unsafe { libc::ppoll(entries.as_mut_ptr(), count, timeout, std::ptr::null()) };

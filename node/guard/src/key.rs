@@ -8,7 +8,7 @@ pub const KEY_BYTES: usize = 32;
 /// The key that authenticates a session's datagrams. The guard makes it and keeps it in memory; voters get
 /// it through the replicated `OpenSession`. It is never written to the host's disk (LEASES.md R1).
 #[derive(Clone, PartialEq, Eq)]
-pub struct SessionKey([u8; KEY_BYTES]);
+pub struct SessionKey(pub [u8; KEY_BYTES]);
 
 impl SessionKey {
     /// A new random key.
@@ -19,12 +19,6 @@ impl SessionKey {
         let mut bytes = [0; KEY_BYTES];
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
-    }
-
-    /// The key with these bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
-        Self(bytes)
     }
 
     /// Reads 64 hexadecimal digits.

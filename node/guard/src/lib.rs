@@ -15,6 +15,7 @@ mod link;
 mod log_file;
 mod notify;
 mod options;
+pub mod priority;
 mod process;
 pub mod protocol;
 mod report;

@@ -11,19 +11,17 @@ use std::process::{ExitCode, Stdio};
 use std::sync::atomic::AtomicU64;
 
 use muster_core::id::BootId;
+use nix::errno::Errno;
 
 use crate::guard::{Foundation, Guard, handover};
 use crate::kernel::{self, Fork};
 use crate::launch::{Isolation, Ordinary};
 use crate::log_file::RotatedFile;
 use crate::options::{Options, Role, USAGE};
+use crate::priority;
 use crate::protocol::LogSpec;
 use crate::report::report;
 
-/// A middling real-time priority: above ordinary work, below the kernel's own threads.
-const REALTIME_PRIORITY: i32 = 40;
-/// Nice value where real-time priority is not allowed.
-const URGENT_NICE: i32 = -20;
 /// Wake up when asked, not up to 50 µs later.
 const TIMER_SLACK_NS: u64 = 1000;
 /// The out-of-memory killer takes everything else first.
@@ -137,10 +135,10 @@ fn lock(data_dir: &Path) -> Result<File, RunError> {
     let path = data_dir.join("guard.lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = file.map_err(io_error("opening the lock"))?;
-    match file.try_lock() {
+    match kernel::try_flock(file.as_fd()) {
         Ok(()) => Ok(file),
-        Err(fs::TryLockError::WouldBlock) => Err(RunError::Locked { path: path.display().to_string() }),
-        Err(fs::TryLockError::Error(error)) => Err(io_error("locking the data directory")(error)),
+        Err(Errno::EWOULDBLOCK) => Err(RunError::Locked { path: path.display().to_string() }),
+        Err(errno) => Err(io_error("locking the data directory")(errno)),
     }
 }
 
@@ -186,11 +184,7 @@ fn raise_priority() -> bool {
     let _refused = fs::write(OOM_SCORE_ADJ_PATH, OOM_SCORE_ADJ);
     let _refused = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
     kernel::lock_memory();
-    let realtime = kernel::set_realtime(REALTIME_PRIORITY);
-    if !realtime {
-        let _refused = kernel::set_ordinary_priority(URGENT_NICE);
-    }
-    realtime
+    priority::raise_this_thread()
 }
 
 fn oom_score_adj() -> i32 {
@@ -228,6 +222,8 @@ fn find_isolation() -> nix::Result<Isolation> {
 
 /// See [`crate::spawn_detached`].
 pub(crate) fn spawn_detached(exe: &Path, run_dir: &Path, data_dir: &Path) -> io::Result<()> {
+    // The guard works from the root directory.
+    let (run_dir, data_dir) = (&std::path::absolute(run_dir)?, &std::path::absolute(data_dir)?);
     let logs = data_dir.join("logs");
     make_directory(&logs, 0o750)?;
     // For what it says before its own log is open.

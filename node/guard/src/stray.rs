@@ -6,12 +6,6 @@ use nix::unistd::Pid;
 /// Rounds until a process that forks all the time is given up; the caller tries again later.
 const ROUNDS_MAX: usize = 64;
 
-/// The children of this process.
-pub(crate) fn children() -> Vec<Pid> {
-    let me = nix::unistd::getpid();
-    children_of(me)
-}
-
 /// Kills all descendants of this process, but not the children in `spared` nor anything below them.
 /// As a subreaper this process becomes the parent of what loses its own, so nothing hides for long: true when
 /// nothing was left to be killed.

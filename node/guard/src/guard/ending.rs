@@ -38,11 +38,11 @@ impl Guard {
             self.kill_strays();
         }
         self.reap();
-        if self.nothing_bound_is_left() {
-            if let Some(session) = &mut self.session {
-                session.lease.nothing_left(now);
-                report!("session {}: nothing exclusive is left", session.id());
-            }
+        if self.nothing_bound_is_left()
+            && let Some(session) = &mut self.session
+        {
+            session.lease.nothing_left(now);
+            report!("session {}: nothing exclusive is left", session.id());
         }
     }
 

@@ -66,6 +66,10 @@ impl FrameDecoder {
     ///
     /// # Errors
     /// [`FrameError`]: the connection must be closed.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would have to be told the type and end for good"
+    )]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let Some(frame) = self.next_bytes()? else { return Ok(None) };
         serde_json::from_slice(frame).map(Some).map_err(FrameError::Json)

@@ -1,1 +1,6 @@
-//! .
+//! The Muster agent: everything that touches the world. What is decided lives in `muster-core`.
+
+#![forbid(unsafe_code)]
+
+pub mod raft;
+pub mod storage;

@@ -4,6 +4,7 @@
 #![warn(clippy::iter_over_hash_type, clippy::float_arithmetic, clippy::wildcard_enum_match_arm)]
 
 pub mod command;
+pub mod detector;
 pub mod event;
 pub mod id;
 pub mod lease;

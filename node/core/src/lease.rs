@@ -26,12 +26,15 @@
 //!
 //! The rules are a parameter ([`rules::Rules`]); production uses [`rules::Sound`].
 
+pub mod close;
 pub mod host;
 pub mod membership;
 pub mod message;
 pub mod rules;
+pub mod voter;
 
 pub use host::{Grant, HostEffect, HostLease, HostLeaseState, Phase, Target};
 pub use membership::Membership;
 pub use message::{Ack, Answer, Closed, Fenced, Heartbeat, ListVersion, Tenure, VoterAddresses, VoterList};
 pub use rules::{Rules, Sound};
+pub use voter::VoterLease;

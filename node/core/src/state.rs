@@ -16,6 +16,7 @@ use imbl::OrdMap;
 use crate::command::TokenGrant;
 use crate::id::{ClusterId, Incarnation, NodeId, NodeName, Revision, ServiceName, SessionId, SlotId};
 use crate::lease::membership::Membership;
+use crate::lease::{VoterAddresses, VoterList};
 use crate::time::{Stamp, Timing};
 use client::ClientTable;
 use node::Node;
@@ -31,6 +32,10 @@ pub struct State {
     /// The last revision that changed what the scheduler looks at: nodes, sessions, services, slots' placements.
     /// Reports of instance states do not count.
     pub topology: Revision,
+    /// The last revision that changed what agents observed of instances.
+    pub observed: Revision,
+    /// The last revision that changed an address of a node: part of the version of the voters' list.
+    pub addresses: Revision,
     /// The stamp of the last command; never runs backwards.
     pub now: Stamp,
     /// Identity and settings; `None` until `Bootstrap`.
@@ -104,6 +109,20 @@ impl State {
         self.slots.iter().flat_map(move |(id, s)| {
             s.placements.iter().filter(move |p| p.node == node).map(move |p| (id, p))
         })
+    }
+
+    /// The applied membership with its voters' addresses, as guards and voters use it.
+    #[must_use]
+    pub fn voter_list(&self) -> VoterList {
+        let addresses = |id: &NodeId| VoterAddresses {
+            node: *id,
+            addresses: self.nodes.get(id).map_or_else(Vec::new, Node::socket_addresses),
+        };
+        VoterList {
+            membership: self.membership.clone(),
+            addresses_revision: self.addresses,
+            voters: self.membership.voters().iter().map(addresses).collect(),
+        }
     }
 
     /// Whether a slot of this service may never be held twice.

@@ -2,5 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod agent;
+pub mod clock;
+pub mod driver;
 pub mod raft;
 pub mod storage;
+pub mod submit;

@@ -8,6 +8,8 @@
 //! **Architecture invariant:** openraft's types appear only in this module and below it, never in its public
 //! signatures.
 
+#[cfg(test)]
+mod conformance;
 mod handle;
 mod log_store;
 pub mod network;

@@ -25,9 +25,10 @@ use tokio::time::Instant;
 use super::guard_link::{GuardLink, LinkEvent};
 use super::health::{HealthChecks, HealthReport};
 use super::instance::{Instance, LocalInstance, Next, Step, StepResult, Wanted};
-use super::report::{Report, Reporter};
+use super::report::Reporter;
 use super::view::GuardView;
-use crate::driver::{Driver, DriverError};
+use crate::clock;
+use crate::driver::{Driver, DriverError, TaskId};
 
 /// Changes of health that the loop has not looked at; watchers wait when it is full.
 pub(super) const HEALTH_REPORTS_MAX: usize = 256;
@@ -85,7 +86,7 @@ impl Reconciler {
                     }
                 }
                 () = sleep_until(wake) => {
-                    let now = Instant::now();
+                    let now = clock::monotonic();
                     let due = self.instances.iter().filter(|(_, i)| i.wake().is_some_and(|at| at <= now));
                     concerned = due.map(|(slot, _)| slot.clone()).collect();
                 }
@@ -103,8 +104,7 @@ impl Reconciler {
         let mut placed: BTreeMap<SlotId, Wanted> = BTreeMap::new();
         for (slot, placement) in state.placements_on(self.node) {
             let Some(service) = state.services.get(&slot.service) else { continue };
-            let wanted = Wanted::new(placement, service, state.sessions.keys().any(|e| placement.session == Some(*e)));
-            placed.insert(slot.clone(), wanted);
+            placed.insert(slot.clone(), Wanted::new(placement, service));
         }
         for slot in placed.keys() {
             if !self.instances.contains_key(slot) {
@@ -176,7 +176,7 @@ impl Reconciler {
 
     fn take_result(&mut self, slot: &SlotId, generation: Generation, result: StepResult) {
         if let Some(instance) = self.instances.get_mut(slot) {
-            instance.take_result(generation, result, Instant::now());
+            instance.take_result(generation, result, clock::monotonic());
         }
     }
 
@@ -188,7 +188,7 @@ impl Reconciler {
         let view = self.view.borrow().clone();
         for slot in concerned {
             let Some(instance) = self.instances.get_mut(slot) else { continue };
-            let next = instance.next(Instant::now(), &view);
+            let next = instance.next(clock::monotonic(), &view, &self.node_name);
             instance.watch_health(&mut self.health);
             if let Some(report) = instance.report(self.node) {
                 self.reporter.report(report);
@@ -211,11 +211,43 @@ impl Reconciler {
 
     fn begin(&mut self, slot: SlotId, generation: Generation, step: Step) {
         let (driver, guard) = (Arc::clone(&self.driver), self.guard.clone());
-        let node = self.node_name.clone();
         self.steps.spawn(async move {
-            let result = perform(&slot, node, step, driver.as_ref(), &guard).await;
+            let result = perform(&slot, generation, step, driver.as_ref(), &guard).await;
             (slot, generation, result)
         });
+    }
+}
+
+async fn perform(
+    slot: &SlotId,
+    generation: Generation,
+    step: Step,
+    driver: &dyn Driver,
+    guard: &GuardLink,
+) -> StepResult {
+    match step {
+        Step::Start(order) => {
+            let task = order.id.task.clone();
+            let result = driver.start(*order).await;
+            if matches!(result, Err(DriverError::Busy(_))) {
+                // Something runs that this agent knows nothing of: have the guard tell everything anew.
+                guard.reconnect().await;
+            }
+            StepResult::Start(task, result)
+        }
+        Step::Stop { task, grace } => {
+            let id = TaskId { slot: slot.clone(), task: task.clone() };
+            StepResult::Stop(task, driver.stop(id, grace).await)
+        }
+        Step::Revoke => {
+            let result = guard.order(Request::Revoke { slot: slot.clone(), generation }, REVOKE_TIME).await;
+            if result.is_ok() {
+                let (guard, slot) = (guard.clone(), slot.clone());
+                // Only tidies up: the guard drops the reports of tasks that ended.
+                tokio::spawn(async move { guard.order(Request::ForgetSlot { slot }, FORGET_TIME).await.ok() });
+            }
+            StepResult::Revoke(result)
+        }
     }
 }
 

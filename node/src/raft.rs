@@ -8,6 +8,8 @@
 //! **Architecture invariant:** openraft's types appear only in this module and below it, never in its public
 //! signatures.
 
+#[cfg(test)]
+mod conformance;
 mod handle;
 mod log_store;
 pub mod network;
@@ -149,7 +151,8 @@ async fn open_stores(directory: PathBuf, gate: Arc<dyn VoterGate>) -> Result<Sto
     let open = move || -> Result<Stores, StartError> {
         let log = Arc::new(Log::open(&directory.join("log"))?);
         let snapshots = Arc::new(Snapshots::open(&directory.join("snapshots"))?);
-        let newest = snapshots.newest_usable(log.state().purged)?;
+        let purged = log.state().map_err(StartError::Read)?.purged;
+        let newest = snapshots.newest_usable(purged)?;
         let log_store = LogStore::new(Arc::clone(&log), gate).map_err(StartError::Read)?;
         Ok(Stores { log, log_store, snapshots, newest })
     };

@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::acks::Acks;
 use crate::raft::{FatalApply, Frozen, MembershipView, Position, Replica, Reply};
-use crate::storage::history::History;
+use crate::storage::history::{self, History};
 use crate::storage::snapshot::{RecordReader, RecordWriter, SnapshotError};
 
 /// How many entries are kept for nodes that follow by stream; one that is further behind gets a snapshot.
@@ -168,8 +168,10 @@ impl NodeReplica {
         if events.is_empty() {
             return;
         }
+        for (sequence, event) in (0u32..).zip(&events) {
+            self.history.append(history_event(sequence, event));
+        }
         let events = Arc::new(events);
-        self.history.append(&events);
         // Without a watcher there is nobody to tell.
         let _watchers = self.events.send(events);
     }
@@ -194,6 +196,21 @@ impl NodeReplica {
             }
             entry.up_to(self.state.revision);
         });
+    }
+}
+
+fn history_event(sequence: u32, event: &Event) -> history::Event {
+    history::Event {
+        revision: event.revision.0,
+        sequence,
+        time_ms: event.time.0,
+        kind: event.kind.as_str().to_owned(),
+        node: event.node.as_ref().map(ToString::to_string),
+        service: event.service.as_ref().map(ToString::to_string),
+        detail: serde_json::json!({
+            "instance": event.instance.as_ref().map(ToString::to_string),
+            "message": event.message,
+        }),
     }
 }
 

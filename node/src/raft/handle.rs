@@ -292,10 +292,14 @@ impl RaftHandle {
         reason.unwrap_or_else(|| "it was shut down".into())
     }
 
-    /// Stops Raft; the log is synced and closed when the last handle and the service are dropped.
+    /// Stops Raft, syncs the log and closes it.
     pub async fn shutdown(&self) {
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "Raft did not stop in order");
+        }
+        let log = Arc::clone(&self.log);
+        if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
+            tracing::error!(%error, "the log did not close in order");
         }
     }
 

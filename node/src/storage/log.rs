@@ -15,7 +15,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockWriteGuard};
 
 use bytes::Bytes;
 use raft_log::api::raft_log_writer::RaftLogWriter;
@@ -23,6 +23,8 @@ use raft_log::api::raft_log_writer::RaftLogWriter;
 pub use self::codec::StoredVote;
 use self::codec::{EntryBytes, LogTypes};
 use super::{FileError, Position};
+
+type RaftLog = raft_log::RaftLog<LogTypes>;
 
 /// Why the log could not be opened. None of these loses anything: the files are left as they are.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +108,8 @@ impl raft_log::Callback for Completion {
 
 /// The log. Methods take `&self`; the order of the calls is the order on the disk.
 pub struct Log {
-    inner: RwLock<raft_log::RaftLog<LogTypes>>,
+    /// Nothing once it is closed.
+    inner: RwLock<Option<RaftLog>>,
     failed: Arc<AtomicBool>,
     torn_tail_bytes: u64,
 }
@@ -120,7 +123,7 @@ impl Log {
     /// counted on.
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
         let (inner, torn_tail_bytes) = open::open(directory)?;
-        Ok(Self { inner: RwLock::new(inner), failed: Arc::default(), torn_tail_bytes })
+        Ok(Self { inner: RwLock::new(Some(inner)), failed: Arc::default(), torn_tail_bytes })
     }
 
     /// How many bytes of a half-written record were cut off at the end when the log was opened; 0 after
@@ -131,16 +134,18 @@ impl Log {
     }
 
     /// What the log holds.
-    #[must_use]
-    pub fn state(&self) -> LogState {
-        let inner = self.read_guard();
-        let state = inner.log_state();
-        LogState {
+    ///
+    /// # Errors
+    /// When it is closed.
+    pub fn state(&self) -> io::Result<LogState> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let state = inner.as_ref().ok_or_else(closed)?.log_state();
+        Ok(LogState {
             purged: state.purged().copied(),
             last: state.last().copied(),
             committed: state.committed().copied(),
             vote: state.vote().copied(),
-        }
+        })
     }
 
     /// Appends entries; they can be read when this returns, and are on the disk when `done` is called.
@@ -152,7 +157,8 @@ impl Log {
         entries: impl IntoIterator<Item = (Position, Bytes)>,
         done: Completion,
     ) -> io::Result<()> {
-        let mut inner = self.write_guard()?;
+        let mut guard = self.write_guard()?;
+        let inner = guard.as_mut().ok_or_else(closed)?;
         let entries = entries.into_iter().map(|(position, content)| (position, EntryBytes(content)));
         self.checked(inner.append(entries))?;
         let flushed = inner.flush(true, Some(self.watched(done)));
@@ -164,7 +170,8 @@ impl Log {
     /// # Errors
     /// When the vote is older than the one noted, or after a failed write.
     pub fn save_vote(&self, vote: StoredVote, done: Completion) -> io::Result<()> {
-        let mut inner = self.write_guard()?;
+        let mut guard = self.write_guard()?;
+        let inner = guard.as_mut().ok_or_else(closed)?;
         self.checked(inner.save_vote(vote))?;
         let flushed = inner.flush(true, Some(self.watched(done)));
         self.checked(flushed)
@@ -176,7 +183,8 @@ impl Log {
     /// # Errors
     /// After a failed write.
     pub fn save_committed(&self, committed: Position) -> io::Result<()> {
-        let mut inner = self.write_guard()?;
+        let mut guard = self.write_guard()?;
+        let inner = guard.as_mut().ok_or_else(closed)?;
         let state = inner.log_state();
         // The library treats both as errors, and openraft every error as fatal. Both are harmless: a
         // snapshot may be ahead of the log, and two notes may be reordered.
@@ -194,7 +202,14 @@ impl Log {
     /// # Errors
     /// When `keep` isn't held, or after a failed write.
     pub fn truncate_after(&self, keep: Option<Position>, done: Completion) -> io::Result<()> {
-        let mut inner = self.write_guard()?;
+        let mut guard = self.write_guard()?;
+        let inner = guard.as_mut().ok_or_else(closed)?;
+        let nothing_after =
+            inner.log_state().last().is_none_or(|last| keep.is_some_and(|keep| keep >= *last));
+        if nothing_after {
+            done.finish(Ok(()));
+            return Ok(());
+        }
         let truncated = inner.truncate(keep.map_or(0, |position| position.index + 1));
         self.checked(truncated)?;
         let flushed = inner.flush(true, Some(self.watched(done)));
@@ -206,7 +221,8 @@ impl Log {
     /// # Errors
     /// After a failed write.
     pub fn purge(&self, upto: Position) -> io::Result<()> {
-        let mut inner = self.write_guard()?;
+        let mut guard = self.write_guard()?;
+        let inner = guard.as_mut().ok_or_else(closed)?;
         let purged = inner.purge(upto);
         self.checked(purged)?;
         // Synced: only then may the library remove the files that the purge made useless.
@@ -223,7 +239,8 @@ impl Log {
         if range.is_empty() {
             return Ok(Vec::new());
         }
-        let inner = self.read_guard();
+        let guard = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = guard.as_ref().ok_or_else(closed)?;
         let mut entries = Vec::new();
         let mut bytes = 0;
         for entry in inner.read(range.start, range.end) {
@@ -237,10 +254,18 @@ impl Log {
         Ok(entries)
     }
 
-    /// The bytes that the log takes on the disk.
+    /// The bytes that the log takes on the disk; 0 once it is closed.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
-        self.read_guard().on_disk_size()
+        let guard = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        guard.as_ref().map_or(0, raft_log::RaftLog::on_disk_size)
+    }
+
+    /// Syncs and closes the log, and gives its lock back. Blocks. Later calls fail.
+    pub fn close(&self) {
+        let inner = self.inner.write().unwrap_or_else(PoisonError::into_inner).take();
+        // Waits for the writer's thread, which syncs what it still has.
+        drop(inner);
     }
 
     /// Whether a write has failed; the log then takes no more, and the agent must end.
@@ -267,15 +292,15 @@ impl Log {
         outcome
     }
 
-    fn read_guard(&self) -> RwLockReadGuard<'_, raft_log::RaftLog<LogTypes>> {
-        self.inner.read().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn write_guard(&self) -> io::Result<RwLockWriteGuard<'_, raft_log::RaftLog<LogTypes>>> {
+    fn write_guard(&self) -> io::Result<RwLockWriteGuard<'_, Option<RaftLog>>> {
         if self.has_failed() {
             return Err(io::Error::other("the log takes no more writes after a write error"));
         }
         // A panic inside the library leaves the log in an unknown state.
         self.inner.write().map_err(|_| io::Error::other("a write to the log panicked"))
     }
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the log is closed")
 }

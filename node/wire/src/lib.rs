@@ -14,6 +14,7 @@ mod proposal;
 mod reply;
 mod session;
 mod slot;
+mod snapshot;
 mod spec;
 
 pub use error::DecodeError;
@@ -32,4 +33,7 @@ pub use proposal::{
 pub use reply::{declared_from_proto, declared_to_proto, reply_from_proto, reply_to_proto};
 pub use session::{enforcement_from_proto, enforcement_to_proto};
 pub use slot::{instance_state_from_proto, instance_state_to_proto, slot_from_proto, slot_to_proto};
+pub use snapshot::read::StateReader;
+pub use snapshot::write::write_state;
+pub use snapshot::{STATE_VERSION, SessionKeys, SnapshotError};
 pub use spec::{spec_from_proto, spec_to_proto};

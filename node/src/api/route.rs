@@ -33,6 +33,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(25);
 /// How long a voter may take to show that it is there.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(400);
 
+/// A client of another agent's operator API.
+pub(super) type Client = ClusterClient<Channel>;
+
 /// Where a call is answered.
 pub(super) enum Answer<A> {
     /// Here, from this state.
@@ -60,7 +63,7 @@ impl Api {
     ) -> Result<Answer<A>, Status>
     where
         Q: Clone,
-        F: Fn(ClusterClient<Channel>, Request<Q>) -> Fut,
+        F: Fn(Client, Request<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
         if stale {

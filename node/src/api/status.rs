@@ -68,6 +68,12 @@ pub enum ApiError {
     /// Nobody can take the leadership over.
     #[error("the leadership can't be handed over: {0}")]
     NoSuccessor(String),
+    /// A host asks to be let in under the name of a node that is lost: most likely the same host, installed anew.
+    #[error("a node named {0} is in the cluster already, and it is lost")]
+    NameOfLostNode(String),
+    /// A move needs an instance that runs.
+    #[error("instance {0} runs nowhere that could hand it over")]
+    NothingToMove(String),
     /// Too many streams are open.
     #[error("{limit} streams are open on this agent, more are not accepted")]
     TooManyStreams {
@@ -116,6 +122,8 @@ impl ApiError {
             Self::TimedOut(_) => "MU2010",
             Self::Unreachable { .. } => "MU2011",
             Self::Internal(_) => "MU2012",
+            Self::NothingToMove(_) => "MU2013",
+            Self::NameOfLostNode(_) => "MU1007",
         }
     }
 
@@ -125,9 +133,11 @@ impl ApiError {
             Self::NoLeader(_) | Self::NotLeader { .. } => (Code::Unavailable, 75),
             Self::NoQuorum { .. } => (Code::Unavailable, 106),
             Self::Invalid(_) | Self::WhichInstance { .. } => (Code::InvalidArgument, 78),
-            Self::OtherCluster(_) | Self::UnsafeRemoval { .. } | Self::NoSuccessor(_) => {
-                (Code::FailedPrecondition, 107)
-            }
+            Self::OtherCluster(_)
+            | Self::UnsafeRemoval { .. }
+            | Self::NoSuccessor(_)
+            | Self::NothingToMove(_) => (Code::FailedPrecondition, 107),
+            Self::NameOfLostNode(_) => (Code::AlreadyExists, 108),
             Self::TooManyStreams { .. } => (Code::ResourceExhausted, 75),
             Self::TimedOut(_) => (Code::DeadlineExceeded, 124),
             Self::Unreachable { .. } => (Code::Unavailable, 69),
@@ -135,6 +145,9 @@ impl ApiError {
         };
         let hint = match self {
             Self::Refused(refusal) => remedy::of_refusal(refusal),
+            Self::NameOfLostNode(name) => format!(
+                "if this is that host, installed anew, run 'musterctl node remove {name}' first; else set another [node] name"
+            ),
             other => remedy::of_code(other.code()).to_owned(),
         };
         Facts { code: self.code().to_owned(), grpc, exit, hint }

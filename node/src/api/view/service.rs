@@ -41,7 +41,13 @@ impl View<'_> {
         let running = current().filter(|p| runs(p)).count();
         let healthy = current().filter(|p| p.is_running()).count();
         let left = slots.iter().any(|(_, slot)| !slot.placements.is_empty());
-        let tally = Tally { wanted, running, healthy, left, starting: current().any(is_on_its_way) };
+        let tally = Tally {
+            is_wanted: service.wanted,
+            wanted,
+            healthy,
+            left,
+            coming: current().any(is_on_its_way) && !current().any(is_in_trouble),
+        };
         v1::ServiceStatus {
             name: name.to_string(),
             mode: service.spec.mode.as_str().to_owned(),
@@ -108,6 +114,10 @@ impl View<'_> {
         if service.removing {
             return "it is being removed".to_owned();
         }
+        let left = slots.iter().any(|(_, slot)| !slot.placements.is_empty());
+        if !service.wanted {
+            return if left { "it is being stopped".to_owned() } else { String::new() };
+        }
         let told = slots.iter().filter_map(|(id, slot)| {
             let placement = slot.current().filter(|p| !p.is_running())?;
             let message = placement.observed.message.as_ref()?;
@@ -157,26 +167,24 @@ pub(in crate::api) fn service_view(view: &View<'_>, name: &ServiceName, service:
 }
 
 struct Tally {
+    is_wanted: bool,
     wanted: usize,
-    running: usize,
     healthy: usize,
     left: bool,
-    starting: bool,
+    coming: bool,
 }
 
 impl Tally {
     fn state(&self) -> &'static str {
-        if self.wanted == 0 {
-            return if self.left { "degraded" } else { "stopped" };
+        match (self.is_wanted, self.left) {
+            (false, false) => "stopped",
+            // It is on its way out.
+            (false, true) => "degraded",
+            (true, false) => "unplaced",
+            (true, true) if self.healthy >= self.wanted => "running",
+            (true, true) if self.coming => "starting",
+            (true, true) => "degraded",
         }
-        if self.healthy >= self.wanted {
-            return "running";
-        }
-        if !self.left {
-            return "unplaced";
-        }
-        // On the way up and nothing is wrong with what is there already.
-        if self.starting && self.running == self.healthy { "starting" } else { "degraded" }
     }
 }
 
@@ -187,7 +195,12 @@ fn runs(placement: &Placement) -> bool {
 }
 
 fn is_on_its_way(placement: &Placement) -> bool {
-    matches!(placement.observed.state, InstanceState::Placed | InstanceState::Starting)
+    let moves = matches!(placement.phase, Phase::Revoking { target: Some(_), .. });
+    moves || matches!(placement.observed.state, InstanceState::Placed | InstanceState::Starting)
+}
+
+fn is_in_trouble(placement: &Placement) -> bool {
+    matches!(placement.observed.state, InstanceState::Unhealthy | InstanceState::Failed | InstanceState::Lost)
 }
 
 /// What its agent said last, unless an operator or the plan has said something since.

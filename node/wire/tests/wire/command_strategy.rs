@@ -183,7 +183,8 @@ fn session_command() -> impl Strategy<Value = Command> {
         3 => open_session().prop_map(Command::OpenSession),
         1 => close.prop_map(Command::CloseSession),
         1 => (session_id(), plan()).prop_map(|(session, plan)| Command::Fenced { session, plan }),
-        1 => session_id().prop_map(|session| Command::Reopen { session }),
+        1 => (session_id(), any::<u64>())
+            .prop_map(|(session, to)| Command::Reopen { session, to: Reopens(to) }),
         3 => plan().prop_map(Command::ApplyPlan),
     ]
 }

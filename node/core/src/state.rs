@@ -32,6 +32,8 @@ pub struct State {
     /// The last revision that changed what the scheduler looks at: nodes, sessions, services, slots' placements.
     /// Reports of instance states do not count.
     pub topology: Revision,
+    /// The last revision that changed what agents observed of instances.
+    pub observed: Revision,
     /// The last revision that changed an address of a node: part of the version of the voters' list.
     pub addresses: Revision,
     /// The stamp of the last command; never runs backwards.

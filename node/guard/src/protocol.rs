@@ -296,8 +296,8 @@ pub struct InventoryEntry {
     pub exclusive: bool,
 }
 
-/// Where the lease stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where the lease stands. The order is that of a session's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeasePhase {
     /// No session was opened since this guard started.

@@ -215,6 +215,7 @@ impl State {
         if observed == old {
             return Ok(Effect::NONE);
         }
+        self.observed = self.revision;
         let told = old.state != seen.state || old.restarts != seen.restarts;
         self.edit_placement(&seen.slot, seen.generation, |p| p.observed = observed);
         if told {

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use muster_core::spec::file::nearest_known_key;
 use serde::Deserialize;
-
-use crate::nearest::nearest;
 
 /// The port of agents.
 pub const DEFAULT_PORT: u16 = 7420;
@@ -123,6 +122,12 @@ impl ContextError {
     }
 }
 
+/// The name that was probably meant.
+pub fn nearest_name<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<String> {
+    let known: Vec<&str> = known.collect();
+    nearest_known_key(name, &known).map(str::to_owned)
+}
+
 /// What the process was given by its environment.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
@@ -194,7 +199,7 @@ fn of_config(config: &UserConfig, name: &str, path: &Path) -> Result<Vec<Endpoin
     let found = config.contexts.get(name).ok_or_else(|| ContextError::Unknown {
         name: name.to_owned(),
         path: path.to_owned(),
-        nearest: nearest(name, config.contexts.keys().map(String::as_str)).map(str::to_owned),
+        nearest: nearest_name(name, config.contexts.keys().map(String::as_str)),
     })?;
     checked(found, path)
 }

@@ -223,7 +223,6 @@ pub async fn three(directories: &[tempfile::TempDir; 3], snapshot_every: u64) ->
     }
     let first = &nodes[0];
     first.raft.initialize_single(first.peer()).await.unwrap();
-    until("the first node leads", || first.raft.status().leader == Some(1)).await;
     for node in &nodes[1..] {
         first.raft.add_learner(node.id, node.peer()).await.unwrap();
     }

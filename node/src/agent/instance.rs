@@ -1,28 +1,24 @@
-//! One instance on this node: what is wanted of it, what is known of its tasks, and the one step that comes
-//! next. It reads no clock and does nothing itself; the loop feeds it and has its steps done.
+//! One slot on this node: what is wanted of it, the placement that this host runs for it, and the one step that
+//! comes next. It reads no clock and does nothing itself; the loop feeds it and has its steps done. What to do
+//! is the core's life cycle's to say; here it meets the guard, its lease and the state.
 
-mod facts;
-mod failures;
+mod life;
 mod steps;
 mod wanted;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
-
 use muster_core::command::{Observation, StopCause, Stopped};
-use muster_core::id::{BootId, Generation, NodeId, Revision, SlotId, TaskName};
-use muster_core::spec::ServiceSpec;
+use muster_core::id::{BootId, Generation, NodeId, SlotId, TaskName};
+use muster_core::lifecycle::{Happened, Report as Seen, TaskState};
 use muster_core::state::slot::InstanceState;
 use muster_guard::protocol::{Event, TaskReport};
 use tokio::time::Instant;
 
-use self::facts::{Standing, TaskFact};
-use self::failures::Failures;
+use self::life::{Life, leftover_spec};
 pub(super) use self::steps::{Next, Step, StepResult};
-pub(super) use self::wanted::Wanted;
+pub(super) use self::wanted::{Placed, Wanted};
 use super::health::{HealthChecks, HealthReport};
 use super::report::Report;
+use super::view::GuardView;
 use crate::driver::TaskId;
 
 /// An instance as this host sees it.
@@ -44,60 +40,38 @@ pub struct LocalInstance {
     pub pids: Vec<(TaskName, i32)>,
 }
 
-/// One instance.
+/// One slot.
 pub(super) struct Instance {
     slot: SlotId,
-    wanted: Option<Wanted>,
-    /// The state that `wanted` comes from. It says nothing about placements that are newer than itself.
-    judged_at: Revision,
+    wanted: Wanted,
     guard_boot: Option<BootId>,
-    /// Whether `tasks` is what the guard has; not while there is no connection.
+    /// Whether `life` is in line with the guard; not while there is no connection.
     is_known: bool,
-    tasks: BTreeMap<TaskName, TaskFact>,
-    runs: u64,
+    life: Option<Life>,
     /// A step is under way.
     is_busy: bool,
-    failures: Failures,
-    /// Why it is ended here although it is wanted here.
-    given_up: Option<String>,
-    /// Since when it is being stopped.
-    stopping_since: Option<Instant>,
-    /// Up to this generation the guard has ended everything of the slot and remembers that.
-    revoked: Option<Generation>,
-    /// The declaration by which it runs, also after it is gone from the state.
-    spec: Option<Arc<ServiceSpec>>,
     /// No step before this: the one before was refused for now.
     retry_at: Option<Instant>,
     wake: Option<Instant>,
+    /// What the life cycle said last, and what of it is on its way to the cluster.
+    seen: Option<Seen>,
     told: Option<Seen>,
     told_stopped: Option<Generation>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
-    state: InstanceState,
-    restarts: u32,
-    message: Option<String>,
-}
-
 impl Instance {
-    pub fn new(slot: SlotId) -> Self {
+    /// A slot of which the guard has nothing; `guard_boot`: the guard's start while it is connected.
+    pub fn new(slot: SlotId, guard_boot: Option<BootId>) -> Self {
         Self {
             slot,
-            wanted: None,
-            judged_at: Revision(0),
-            guard_boot: None,
-            is_known: false,
-            tasks: BTreeMap::new(),
-            runs: 0,
+            wanted: Wanted::default(),
+            guard_boot,
+            is_known: guard_boot.is_some(),
+            life: None,
             is_busy: false,
-            failures: Failures::default(),
-            given_up: None,
-            stopping_since: None,
-            revoked: None,
-            spec: None,
             retry_at: None,
             wake: None,
+            seen: None,
             told: None,
             told_stopped: None,
         }
@@ -108,57 +82,52 @@ impl Instance {
         self.wake
     }
 
-    /// Takes in what the state at `revision` wants. Tells whether anything changed.
-    pub fn take_state(&mut self, wanted: Option<Wanted>, revision: Revision) -> bool {
-        // An instance that nobody wants waits for a state that is new enough to judge it.
-        let is_judged_anew = wanted.is_none() && self.judged_at != revision;
-        self.judged_at = revision;
-        if self.wanted == wanted {
-            return is_judged_anew;
-        }
-        let generation = |w: &Option<Wanted>| w.as_ref().map(|w| w.generation);
-        if generation(&self.wanted) != generation(&wanted) {
-            let restarts = wanted.as_ref().and_then(|w| w.recorded.as_ref()).map_or(0, |r| r.restarts);
-            self.failures = Failures::with_restarts(restarts);
-            self.given_up = None;
-            self.stopping_since = None;
-        }
-        let recorded = |w: &Option<Wanted>| w.as_ref().and_then(|w| w.recorded.clone());
+    /// Takes in what the state wants. Tells whether that may lead to anything.
+    pub fn take_state(&mut self, wanted: Wanted) -> bool {
+        let recorded = |w: &Wanted| w.placed.as_ref().and_then(|p| p.recorded.clone());
         if recorded(&self.wanted) != recorded(&wanted) {
             self.told = None;
         }
-        if let Some(wanted) = &wanted {
-            self.spec = Some(Arc::clone(&wanted.spec));
+        if let (Some(life), Some(placed)) = (&mut self.life, &wanted.placed)
+            && life.generation == placed.generation
+        {
+            life.follow(&placed.spec);
         }
+        // What is not wanted waits for a state that is new enough to say so.
+        let may_matter = wanted.placed.is_none() || self.wanted.placed != wanted.placed;
         self.wanted = wanted;
-        true
+        may_matter
     }
 
     /// Takes in everything that a newly connected guard has of this slot.
-    pub fn take_tasks(&mut self, boot: BootId, reports: &[TaskReport]) {
+    pub fn take_tasks(&mut self, boot: BootId, reports: &[TaskReport], now: Instant) {
         if self.guard_boot.replace(boot) != Some(boot) {
-            self.revoked = None;
+            // The guard before took everything with it.
+            self.life = None;
             self.told_stopped = None;
         }
-        let was_running = self
-            .wanted
-            .as_ref()
-            .and_then(|w| w.recorded.as_ref().map(|r| (w.generation, r.state)))
-            .filter(|(_, state)| *state == InstanceState::Running);
-        let fact = |report: &TaskReport| {
-            let before = self.tasks.get(&report.task);
-            let mut fact = TaskFact::from_report(report, before);
-            let is_recorded_running = was_running.is_some_and(|(generation, _)| generation == fact.generation);
-            if before.is_none() && fact.is_running() && is_recorded_running {
-                // It was healthy when the agent before this one looked; the checks say when that changes.
-                fact.health = Some(Ok(()));
-            }
-            (report.task.clone(), fact)
-        };
-        self.tasks = reports.iter().map(fact).collect();
-        self.runs = self.tasks.values().map(|fact| fact.run).fold(self.runs, u64::max);
         self.is_known = true;
         self.retry_at = None;
+        let newest = reports.iter().map(|report| report.generation).max();
+        match (&mut self.life, newest) {
+            (Some(life), newest) if newest.is_none_or(|generation| generation <= life.generation) => {
+                life.compare(reports, now);
+            }
+            (_, None) => {}
+            (_, Some(generation)) => self.adopt(reports, generation, now),
+        }
+    }
+
+    fn adopt(&mut self, reports: &[TaskReport], generation: Generation, now: Instant) {
+        let placed = self.wanted.placed.as_ref().filter(|placed| placed.generation == generation);
+        let recorded = placed.and_then(|placed| placed.recorded.as_ref());
+        let spec = match placed {
+            Some(placed) => placed.spec.clone(),
+            None => leftover_spec(&self.slot.service, self.wanted.declared.as_ref(), reports),
+        };
+        let before = recorded.map_or((0, false), |r| (r.restarts, r.state == InstanceState::Running));
+        self.life = Some(Life::adopted(reports, generation, spec, before, now));
+        self.seen = None;
     }
 
     /// The connection to the guard is gone.
@@ -168,156 +137,106 @@ impl Instance {
     }
 
     /// Takes in an event of one of its tasks.
-    pub fn take_event(&mut self, event: &Event) {
+    pub fn take_event(&mut self, event: &Event, view: &GuardView, now: Instant) {
         let (Event::TaskStarted { task, generation, .. } | Event::TaskExited { task, generation, .. }) = event
         else {
             return;
         };
-        let runs = &mut self.runs;
-        let fact = self.tasks.entry(task.clone()).or_insert_with(|| {
-            *runs += 1;
-            TaskFact::new(*generation, *runs)
-        });
-        if fact.generation != *generation {
-            return;
-        }
+        let Some(life) = self.life.as_mut().filter(|life| life.generation == *generation) else { return };
+        let Some(index) = life.index_of(task) else { return };
         match event {
-            Event::TaskStarted { pid, .. } if fact.state == Standing::Starting => {
-                fact.state = Standing::Running { pid: Some(*pid) };
-            }
+            Event::TaskStarted { pid, .. } => life.started(index, Some(*pid), now),
             Event::TaskExited { how, at_boottime_ns, .. } => {
-                fact.state = Standing::Ended { how: *how, at_boottime_ns: *at_boottime_ns };
+                let placed = self.wanted.placed.as_ref().filter(|placed| placed.generation == *generation);
+                if placed.is_some_and(|placed| placed.hangs_on_lease() && !placed.has_lease(view)) {
+                    // What ended with the lease did not fail.
+                    life.expect_end(index, now);
+                }
+                life.ended(index, *how, *at_boottime_ns, now);
             }
-            _ => {}
+            Event::LeasePhase { .. } | Event::ReleaseRequested { .. } => {}
         }
     }
 
     /// Takes in a change of a task's health.
-    pub fn take_health(&mut self, report: &HealthReport) {
-        if let Some(fact) = self.tasks.get_mut(&report.id.task).filter(|fact| fact.run == report.run) {
-            fact.health = Some(report.verdict.clone());
+    pub fn take_health(&mut self, report: &HealthReport, now: Instant) {
+        let Some(life) = &mut self.life else { return };
+        let Some(index) = life.index_of(&report.id.task) else { return };
+        if life.tasks[index].run == report.run {
+            life.tasks[index].unhealthy = report.verdict.clone().err();
+            life.on(Happened::Health(index, report.verdict.is_ok()), now);
         }
     }
 
     /// Has those of its tasks checked that are to be healthy now.
     pub fn watch_health(&self, checks: &mut HealthChecks) {
-        let Some(spec) = &self.spec else { return };
-        let generation = self.wanted.as_ref().filter(|_| !self.is_ending()).map(|w| w.generation);
-        for task in &spec.tasks {
+        let Some(life) = &self.life else { return };
+        let is_wanted = self.placed_now().is_some_and(|placed| !placed.is_revoked) && life.given_up.is_none();
+        for ((task, known), state) in life.spec.tasks.iter().zip(&life.tasks).zip(life.cycle.tasks()) {
             let id = TaskId { slot: self.slot.clone(), task: task.name.clone() };
-            let running = self.tasks.get(&task.name).filter(|fact| fact.is_running());
-            match (&task.health, running.filter(|fact| Some(fact.generation) == generation)) {
-                (Some(health), Some(fact)) => checks.watch(&id, fact.run, health),
+            match (&task.health, state) {
+                (Some(health), TaskState::Running { .. }) if is_wanted => checks.watch(&id, known.run, health),
                 _ => checks.forget(&id),
             }
         }
     }
 
-    /// Whether what is wanted of it, or what became of it, is its end here.
-    fn is_ending(&self) -> bool {
-        self.given_up.is_some() || self.wanted.as_ref().is_none_or(|w| w.is_revoked)
+    /// The placement in the state, if it is the one that this host has.
+    fn placed_now(&self) -> Option<&Placed> {
+        let generation = self.life.as_ref()?.generation;
+        self.wanted.placed.as_ref().filter(|placed| placed.generation == generation)
     }
 
     /// What is to be told to the cluster and was not told before.
     pub fn report(&mut self, node: NodeId) -> Option<Report> {
-        let wanted = self.wanted.as_ref()?;
-        if self.is_ending() && self.revoked >= Some(wanted.generation) {
-            return self.report_stopped(node);
+        let life = self.life.as_ref()?;
+        let placed = self.placed_now()?.clone();
+        if life.is_revoked {
+            if self.told_stopped.replace(placed.generation) == Some(placed.generation) {
+                return None;
+            }
+            return Some(Report::Stopped(stopped(&self.slot, node, &placed, life.given_up.as_ref())));
         }
-        let recorded = wanted.recorded.as_ref()?;
-        let seen = self.seen()?;
-        let known = self.told.clone().unwrap_or_else(|| Seen {
-            state: recorded.state,
-            restarts: recorded.restarts,
-            message: recorded.message.clone(),
-        });
-        if seen == known {
+        let recorded = placed.recorded?;
+        let recorded =
+            Seen { state: recorded.state, restarts: recorded.restarts, message: recorded.message };
+        let seen = self.seen.clone()?;
+        if seen == *self.told.as_ref().unwrap_or(&recorded) {
             return None;
         }
         self.told = Some(seen.clone());
         Some(Report::Observed(Observation {
             slot: self.slot.clone(),
             node,
-            generation: wanted.generation,
+            generation: placed.generation,
             state: seen.state,
             restarts: seen.restarts,
             message: seen.message,
         }))
-    }
-
-    fn report_stopped(&mut self, node: NodeId) -> Option<Report> {
-        let wanted = self.wanted.as_ref()?;
-        if self.told_stopped.replace(wanted.generation) == Some(wanted.generation) {
-            return None;
-        }
-        let why = match &self.given_up {
-            Some(message) if !wanted.is_revoked => StopCause::Failed { message: message.clone() },
-            _ => StopCause::Revoked,
-        };
-        Some(Report::Stopped(Stopped {
-            slot: self.slot.clone(),
-            node,
-            session: wanted.session,
-            generation: wanted.generation,
-            why,
-        }))
-    }
-
-    /// How it is, or `None` while that is not known.
-    fn seen(&self) -> Option<Seen> {
-        let wanted = self.wanted.as_ref().filter(|_| self.is_known)?;
-        let facts: Vec<_> = wanted.spec.tasks.iter().map(|task| (task, self.own_fact(&task.name))).collect();
-        let unhealthy = facts.iter().find_map(|(task, fact)| {
-            let why = fact.filter(|f| f.is_alive())?.health.as_ref()?.as_ref().err()?;
-            Some(format!("task {}: {why}", task.name))
-        });
-        let is_up = |(task, fact): &(&muster_core::spec::TaskSpec, Option<&TaskFact>)| {
-            fact.is_some_and(|f| f.is_running() && (task.health.is_none() || f.health == Some(Ok(()))))
-        };
-        let (state, message) = if self.is_ending() {
-            (InstanceState::Stopping, self.given_up.clone())
-        } else if let Some(why) = unhealthy {
-            (InstanceState::Unhealthy, Some(why))
-        } else if facts.iter().all(is_up) {
-            (InstanceState::Running, None)
-        } else if self.failures.is_waiting() {
-            (InstanceState::Failed, self.failures.message())
-        } else if facts.iter().all(|(_, fact)| fact.is_none()) && self.failures.message().is_none() {
-            (InstanceState::Placed, None)
-        } else {
-            (InstanceState::Starting, self.failures.message())
-        };
-        Some(Seen { state, restarts: self.failures.restarts(), message })
-    }
-
-    /// What is known of a task under the wanted placement.
-    fn own_fact(&self, task: &TaskName) -> Option<&TaskFact> {
-        let generation = self.wanted.as_ref()?.generation;
-        self.tasks.get(task).filter(|fact| fact.generation == generation)
     }
 
     /// How it is, for `status` and the health endpoints of this host.
     pub fn local(&self) -> Option<LocalInstance> {
-        let wanted = self.wanted.as_ref()?;
-        let seen = self.seen()?;
-        let pid = |(name, fact): (&TaskName, &TaskFact)| match fact.state {
-            Standing::Running { pid: Some(pid) } => Some((name.clone(), pid)),
-            _ => None,
-        };
+        let placed = self.wanted.placed.as_ref()?;
+        let life = self.life.as_ref().filter(|life| life.generation == placed.generation);
+        let seen = self.seen.as_ref().filter(|_| life.is_some());
+        let pids = life.into_iter().flat_map(|life| life.spec.tasks.iter().zip(&life.tasks));
         Some(LocalInstance {
             slot: self.slot.clone(),
-            generation: wanted.generation,
-            is_exclusive: wanted.is_exclusive(),
-            state: seen.state,
-            restarts: seen.restarts,
-            message: seen.message,
-            pids: self.tasks.iter().filter_map(pid).collect(),
+            generation: placed.generation,
+            is_exclusive: placed.is_exclusive(),
+            state: seen.map_or(InstanceState::Placed, |seen| seen.state),
+            restarts: seen.map_or(0, |seen| seen.restarts),
+            message: seen.and_then(|seen| seen.message.clone()),
+            pids: pids.filter_map(|(spec, known)| Some((spec.name.clone(), known.pid?))).collect(),
         })
     }
+}
 
-    fn stop_timeout(&self) -> Duration {
-        // An instance whose declaration nobody remembers gets the default of declarations.
-        const DEFAULT: Duration = Duration::from_secs(30);
-        self.spec.as_ref().map_or(DEFAULT, |spec| spec.stop_timeout)
-    }
+fn stopped(slot: &SlotId, node: NodeId, placed: &Placed, given_up: Option<&String>) -> Stopped {
+    let why = match given_up {
+        Some(message) if !placed.is_revoked => StopCause::Failed { message: message.clone() },
+        _ => StopCause::Revoked,
+    };
+    Stopped { slot: slot.clone(), node, session: placed.session, generation: placed.generation, why }
 }

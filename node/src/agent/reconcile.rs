@@ -81,7 +81,7 @@ impl Reconciler {
                 },
                 Some(report) = self.health_reports.recv() => {
                     if let Some(instance) = self.instances.get_mut(&report.id.slot) {
-                        instance.take_health(&report);
+                        instance.take_health(&report, clock::monotonic());
                         concerned.insert(report.id.slot);
                     }
                 }
@@ -101,19 +101,16 @@ impl Reconciler {
             return BTreeSet::new();
         }
         self.seen_topology = Some(state.topology);
-        let mut placed: BTreeMap<SlotId, Wanted> = BTreeMap::new();
-        for (slot, placement) in state.placements_on(self.node) {
-            let Some(service) = state.services.get(&slot.service) else { continue };
-            placed.insert(slot.clone(), Wanted::new(placement, service));
-        }
+        let placed: BTreeMap<_, _> = state.placements_on(self.node).collect();
+        let boot = self.view.borrow().boot;
         for slot in placed.keys() {
             if !self.instances.contains_key(slot) {
-                self.instances.insert(slot.clone(), Instance::new(slot.clone()));
+                self.instances.insert((*slot).clone(), Instance::new((*slot).clone(), boot));
             }
         }
         let mut concerned = BTreeSet::new();
         for (slot, instance) in &mut self.instances {
-            if instance.take_state(placed.remove(slot), state.revision) {
+            if instance.take_state(Wanted::new(&state, slot, placed.get(slot).copied())) {
                 concerned.insert(slot.clone());
             }
         }
@@ -138,28 +135,27 @@ impl Reconciler {
         for report in &welcome.tasks {
             by_slot.entry(report.slot.clone()).or_default().push(report.clone());
         }
-        let known: Vec<SlotId> = self.instances.keys().cloned().collect();
-        for slot in known {
-            by_slot.entry(slot).or_default();
+        for slot in self.instances.keys() {
+            by_slot.entry(slot.clone()).or_default();
         }
-        let revision = self.state.borrow().revision;
-        let concerned = by_slot.keys().cloned().collect();
-        for (slot, reports) in by_slot {
+        let state = Arc::clone(&self.state.borrow());
+        let now = clock::monotonic();
+        for (slot, reports) in &by_slot {
             let instance = self.instances.entry(slot.clone()).or_insert_with(|| {
-                let mut unknown = Instance::new(slot);
-                unknown.take_state(None, revision);
+                let mut unknown = Instance::new(slot.clone(), None);
+                unknown.take_state(Wanted::new(&state, slot, None));
                 unknown
             });
-            instance.take_tasks(welcome.guard_boot, &reports);
+            instance.take_tasks(welcome.guard_boot, reports, now);
         }
-        concerned
+        by_slot.into_keys().collect()
     }
 
     fn take_guard_event(&mut self, event: &Event) -> BTreeSet<SlotId> {
         match event {
             Event::TaskStarted { slot, .. } | Event::TaskExited { slot, .. } => {
                 let Some(instance) = self.instances.get_mut(slot) else { return BTreeSet::new() };
-                instance.take_event(event);
+                instance.take_event(event, &self.view.borrow(), clock::monotonic());
                 BTreeSet::from([slot.clone()])
             }
             Event::LeasePhase { .. } => {
@@ -238,6 +234,10 @@ async fn perform(
         Step::Stop { task, grace } => {
             let id = TaskId { slot: slot.clone(), task: task.clone() };
             StepResult::Stop(task, driver.stop(id, grace).await)
+        }
+        Step::Kill { task } => {
+            let id = TaskId { slot: slot.clone(), task: task.clone() };
+            StepResult::Stop(task, driver.kill(id).await)
         }
         Step::Revoke => {
             let result = guard.order(Request::Revoke { slot: slot.clone(), generation }, REVOKE_TIME).await;

@@ -1,16 +1,29 @@
-//! What the replicated state wants of an instance on this node.
+//! What the replicated state wants of a slot on this node.
 
 use std::sync::Arc;
 
-use muster_core::id::{Generation, SessionId};
+use muster_core::id::{Generation, Revision, SessionId, SlotId};
 use muster_core::spec::{OnQuorumLoss, ServiceSpec};
-use muster_core::state::service::Service;
+use muster_core::state::State;
 use muster_core::state::slot::{Observed, Placement};
 use muster_guard::protocol::Binding;
 
+use crate::agent::view::GuardView;
+
+/// A slot in the replicated state, as far as it concerns this node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::agent) struct Wanted {
+    /// The state that says so. It can't say anything about placements that are newer than itself.
+    pub judged_at: Revision,
+    /// The placement on this node; `None`: nothing is wanted here.
+    pub placed: Option<Placed>,
+    /// The service, while it is declared.
+    pub declared: Option<Arc<ServiceSpec>>,
+}
+
 /// A placement on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::agent) struct Wanted {
+pub(in crate::agent) struct Placed {
     pub generation: Generation,
     /// Under which session it was placed; none while it is adrift.
     pub session: Option<SessionId>,
@@ -23,17 +36,21 @@ pub(in crate::agent) struct Wanted {
 }
 
 impl Wanted {
-    pub fn new(placement: &Placement, service: &Service) -> Self {
-        let has_session = placement.session.is_some();
-        Self {
+    /// What `state` says about the slot; `placement` is the one on this node.
+    pub fn new(state: &State, slot: &SlotId, placement: Option<&Placement>) -> Self {
+        let declared = state.services.get(&slot.service).map(|service| Arc::clone(&service.spec));
+        let placed = placement.zip(declared.clone()).map(|(placement, spec)| Placed {
             generation: placement.generation,
             session: placement.session,
             is_revoked: placement.is_revoking(),
-            spec: Arc::clone(&service.spec),
-            recorded: has_session.then(|| placement.observed.clone()),
-        }
+            spec,
+            recorded: placement.session.map(|_| placement.observed.clone()),
+        });
+        Self { judged_at: state.revision, placed, declared }
     }
+}
 
+impl Placed {
     pub fn is_exclusive(&self) -> bool {
         self.spec.mode.is_exclusive()
     }
@@ -47,7 +64,23 @@ impl Wanted {
         !self.is_exclusive() && self.spec.on_quorum_loss == OnQuorumLoss::Stop
     }
 
-    pub fn needs_lease(&self) -> bool {
+    /// Whether the end of the lease is its end.
+    pub fn hangs_on_lease(&self) -> bool {
         self.is_exclusive() || self.stops_on_quorum_loss()
+    }
+
+    /// Whether the lease under which it was placed is valid.
+    pub fn has_lease(&self, view: &GuardView) -> bool {
+        self.session.is_some() && view.valid_session() == self.session
+    }
+
+    /// Whether a task of it may be started now. `has_run`: this guard ran something of it before.
+    pub fn may_start(&self, view: &GuardView, has_run: bool) -> bool {
+        if self.hangs_on_lease() {
+            return self.has_lease(view);
+        }
+        // It begins under its own session only: a host that was restarted may hold an old copy of the state.
+        // What this guard has run already goes on without one (R13).
+        has_run || (self.session.is_some() && view.session == self.session)
     }
 }

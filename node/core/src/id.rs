@@ -53,10 +53,15 @@ number_id!(
     Reopens
 );
 
-/// Identifies a client's write, so that a retry of it is applied once.
+/// Identifies a client's write, so that a retry of it is applied once. A client has one write outstanding at
+/// a time and numbers them from 1; client 0 stands for commands that are idempotent by themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct RequestId(pub u128);
+pub struct RequestId {
+    /// The client: random, chosen at its start.
+    pub client: u64,
+    /// The number of its write, growing by one.
+    pub seq: u64,
+}
 
 /// The cluster's identity: random, made by `muster init`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -71,7 +76,9 @@ impl fmt::Display for ClusterId {
 
 /// Why a name was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{name}' is not a valid {what}: use 1 to 63 of a-z, 0-9, '-', '.' and '_', beginning with a letter or digit")]
+#[error(
+    "'{name}' is not a valid {what}: use 1 to 63 of a-z, 0-9, '-', '.' and '_', beginning with a letter or digit"
+)]
 pub struct NameError {
     /// What was to be named.
     pub what: &'static str,

@@ -122,7 +122,10 @@ impl Timing {
     /// The name of the profile that has exactly these values, or `custom`.
     #[must_use]
     pub fn profile_name(&self) -> &'static str {
-        ["fast", "lan", "cloud", "wan"].into_iter().find(|n| Self::named(n) == Some(*self)).unwrap_or("custom")
+        ["fast", "lan", "cloud", "wan"]
+            .into_iter()
+            .find(|n| Self::named(n) == Some(*self))
+            .unwrap_or("custom")
     }
 
     /// Checks LEASES.md's inequality: 2·election_max + vote + commit ≤ TTL − K − h.

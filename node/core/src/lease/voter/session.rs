@@ -1,0 +1,43 @@
+//! What a voter keeps of one open session: its age and its promise (R2d, R5, R6, R9).
+
+use std::time::Duration;
+
+use crate::id::{NodeId, Reopens};
+use crate::time::HostInstant;
+
+/// One session that is open in the voter's applied state.
+#[derive(Clone, Debug)]
+pub(super) struct Tracked {
+    pub(super) node: NodeId,
+    pub(super) ttl_ms: u32,
+    /// As applied.
+    pub(super) reopens: Reopens,
+    /// When the session was last acked, or counts as acked.
+    pub(super) last_ack: HostInstant,
+    /// The highest heartbeat number seen in this boot of the voter.
+    pub(super) highest_seq: u64,
+    /// The count of re-openings that the promise named; `None`: not promised. From the promise on the session
+    /// is never acked, until a `Reopen` to a higher count.
+    pub(super) promised: Option<Reopens>,
+    /// When a heartbeat last said that the host's agent was connected.
+    pub(super) agent_seen: HostInstant,
+    /// The controller wishes an orderly stop.
+    pub(super) release: bool,
+}
+
+impl Tracked {
+    /// The age on the voter's slowest clock (R3, R5).
+    pub(super) fn age(&self, now: HostInstant) -> Duration {
+        now.shortest_since(self.last_ack)
+    }
+
+    /// Makes the session `gap` younger, on each clock by that clock's part of it (R6, stalls).
+    pub(super) fn shift(&mut self, stalled_since: HostInstant, now: HostInstant) {
+        for at in [&mut self.last_ack, &mut self.agent_seen] {
+            let boot_gap = now.boottime_ns.saturating_sub(stalled_since.boottime_ns);
+            let raw_gap = now.raw_ns.saturating_sub(stalled_since.raw_ns);
+            at.boottime_ns = at.boottime_ns.saturating_add(boot_gap).min(now.boottime_ns);
+            at.raw_ns = at.raw_ns.saturating_add(raw_gap).min(now.raw_ns);
+        }
+    }
+}

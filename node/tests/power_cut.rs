@@ -4,6 +4,14 @@
 //! A volatile cache in the disk itself is not modelled. Needs root; runs in a mount namespace of its own, so
 //! that nothing stays behind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    clippy::explicit_write,
+    reason = "a test that fails should panic where it fails"
+)]
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
@@ -145,7 +153,6 @@ fn acknowledged(lines: &Path) -> BTreeMap<u64, u64> {
     counts
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test needs the tools that make and mount a disk")]
 fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     Command::new(program)
 }
@@ -230,7 +237,6 @@ fn is_stopped(pid: Pid) -> bool {
 }
 
 fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    #[expect(clippy::disallowed_methods, reason = "a deadline for a process that the test started")]
     let now = Instant::now;
     let deadline = now() + Duration::from_secs(30);
     while !is_so() {

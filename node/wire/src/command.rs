@@ -104,7 +104,9 @@ pub(crate) fn command_from_proto(command: Wire) -> Result<Command, DecodeError> 
             session: SessionId(fenced.session),
             plan: plan_from_proto(required(fenced.plan, "fenced.plan")?)?,
         },
-        Wire::Reopen(reopen) => Command::Reopen { session: SessionId(reopen.session), to: Reopens(reopen.to) },
+        Wire::Reopen(reopen) => {
+            Command::Reopen { session: SessionId(reopen.session), to: Reopens(reopen.to) }
+        }
         Wire::ApplyPlan(plan) => Command::ApplyPlan(plan_from_proto(plan)?),
         Wire::Stopped(stopped) => Command::Stopped(stopped_from_proto(stopped)?),
         Wire::Observe(seen) => Command::Observe(observation_from_proto(seen)?),

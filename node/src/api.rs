@@ -37,6 +37,7 @@ use std::time::Duration;
 use futures::Stream;
 use futures::stream::select_all;
 use muster_core::state::State;
+use muster_proto::v1;
 use muster_proto::v1::cluster_server::ClusterServer;
 use muster_proto::v1::node_link_server::NodeLinkServer;
 use tokio::net::{TcpListener, UnixListener};
@@ -77,6 +78,10 @@ struct Api {
 }
 
 impl Api {
+    fn new(handles: Handles, stop: CancellationToken) -> Self {
+        Self { handles, stop, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+    }
+
     /// The newest state that this node has applied.
     fn state(&self) -> Arc<State> {
         self.handles.published.state.borrow().clone()
@@ -97,8 +102,7 @@ pub async fn serve(
     raft_service: RaftService,
     shutdown: CancellationToken,
 ) {
-    let streams = Arc::new(Semaphore::new(MAX_STREAMS));
-    let api = Arc::new(Api { handles, stop: shutdown.clone(), streams });
+    let api = Arc::new(Api::new(handles, shutdown.clone()));
     let incoming = listeners.into_iter().map(|l| TcpIncoming::from(l).with_nodelay(Some(true)));
     let tcp = server()
         .add_service(cluster_service(&api))
@@ -127,6 +131,12 @@ pub async fn serve(
         () = both => {}
         () = overdue => tracing::debug!("calls under way were cut off"),
     }
+}
+
+/// The cluster as this node knows it, without asking the leader.
+pub(crate) async fn local_status(handles: &Handles) -> v1::ClusterStatus {
+    let api = Api::new(handles.clone(), CancellationToken::new());
+    api.status(&api.state(), true).await
 }
 
 fn server() -> Server {

@@ -15,7 +15,7 @@ use tonic::{Request, Status};
 
 use super::status::ApiError;
 use super::{Answers, Api, convert};
-use crate::agent::logs::{LogQuery, read_logs};
+use crate::agent::logs::LogQuery;
 use crate::handles::Handles;
 
 /// How many lines wait for a slow reader.
@@ -120,7 +120,7 @@ impl Reader {
             tail: usize::try_from(tail).ok(),
             follow: self.request.follow,
         };
-        let mut lines = std::pin::pin!(read_logs(&self.handles.data_dir, query));
+        let mut lines = std::pin::pin!(self.handles.agent.read_logs(query));
         while let Some(line) = lines.next().await {
             let line = line.map_err(|error| {
                 ApiError::Internal(format!("the logs of {slot} on {} can't be read: {error}", self.handles.name))

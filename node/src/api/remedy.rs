@@ -50,6 +50,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ("MU2011", "check that the agent on that host runs and can be reached"),
     ("MU2012", "look at the agent's log on that host; it ends itself and is started again when it can't go on"),
     ("MU2013", "use 'musterctl failover SERVICE', which also works when the source is gone; a stopped service is started with 'musterctl service start'"),
+    ("MU2014", "run the command on that host itself"),
 ];
 
 /// The remedy for a code; empty for a code that this version doesn't know.

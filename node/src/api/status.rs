@@ -74,6 +74,9 @@ pub enum ApiError {
     /// A move needs an instance that runs.
     #[error("instance {0} runs nowhere that could hand it over")]
     NothingToMove(String),
+    /// Only from this host itself.
+    #[error("{0} is accepted on the local socket only")]
+    LocalOnly(&'static str),
     /// Too many streams are open.
     #[error("{limit} streams are open on this agent, more are not accepted")]
     TooManyStreams {
@@ -124,6 +127,7 @@ impl ApiError {
             Self::Internal(_) => "MU2012",
             Self::NothingToMove(_) => "MU2013",
             Self::NameOfLostNode(_) => "MU1007",
+            Self::LocalOnly(_) => "MU2014",
         }
     }
 
@@ -137,6 +141,7 @@ impl ApiError {
             | Self::UnsafeRemoval { .. }
             | Self::NoSuccessor(_)
             | Self::NothingToMove(_) => (Code::FailedPrecondition, 107),
+            Self::LocalOnly(_) => (Code::PermissionDenied, 77),
             Self::NameOfLostNode(_) => (Code::AlreadyExists, 108),
             Self::TooManyStreams { .. } => (Code::ResourceExhausted, 75),
             Self::TimedOut(_) => (Code::DeadlineExceeded, 124),

@@ -60,11 +60,7 @@ impl View<'_> {
 
     fn drain(&self, node: &Node) -> Option<v1::DrainStatus> {
         let drain = node.drain?;
-        let left: Vec<_> = self
-            .state
-            .placements_on(node.id)
-            .filter(|(slot, _)| !self.stays(slot))
-            .collect();
+        let left: Vec<_> = self.state.placements_on(node.id).collect();
         let stuck = left.iter().filter(|(_, p)| !matches!(p.phase, Phase::Revoking { .. }));
         let blocked = stuck.map(|(slot, placement)| v1::BlockedInstance {
             instance: slot.to_string(),

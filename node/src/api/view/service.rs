@@ -133,11 +133,6 @@ impl View<'_> {
         told.chain(failed).max_by_key(|(at, _)| *at).map(|(_, text)| text).unwrap_or_default()
     }
 
-    /// Whether an instance belongs to this very node and is not moved by a drain.
-    pub(super) fn stays(&self, slot: &SlotId) -> bool {
-        self.state.services.get(&slot.service).is_some_and(|s| matches!(s.spec.mode, Mode::Everywhere))
-    }
-
     fn why_unplaced(&self, name: &ServiceName) -> String {
         planner::why_unplaced(self.state, name)
     }

@@ -59,6 +59,7 @@ impl View<'_> {
             revision: service.declared.0,
             instances: slots.iter().flat_map(|(id, slot)| self.instances(id, slot)).collect(),
             priority: service.spec.priority,
+            rollout: service.rollout.0,
         }
     }
 

@@ -148,6 +148,7 @@ impl Instance {
             node: node.clone(),
             binding: placed.binding(),
             stop_on_quorum_loss: placed.stops_on_quorum_loss(),
+            stop_timeout: life.spec.stop_timeout,
             spec: spec.clone(),
         };
         self.begin(Step::Start(Box::new(order)))

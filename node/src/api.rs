@@ -17,8 +17,8 @@ mod follow;
 mod link;
 mod logs;
 mod nodes;
-mod plans;
 pub(crate) mod planner;
+mod plans;
 mod reads;
 pub mod remedy;
 mod removal;
@@ -114,7 +114,10 @@ pub async fn serve(
         server()
             .add_service(cluster_service(&api))
             .add_service(link_service(&api))
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown.clone().cancelled_owned())
+            .serve_with_incoming_shutdown(
+                UnixListenerStream::new(listener),
+                shutdown.clone().cancelled_owned(),
+            )
             .await
     };
     let both = async {

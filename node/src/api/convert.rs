@@ -48,9 +48,7 @@ pub(super) fn slot(state: &State, service: &str, index: Option<u64>) -> Result<S
         }
         (None, [only]) => Ok(only.clone()),
         (None, []) => Err(Refusal::NoSuchInstance(SlotId { service: name, index: 0 }).into()),
-        (None, all) => {
-            Err(ApiError::WhichInstance { service: service.to_owned(), instances: all.len() })
-        }
+        (None, all) => Err(ApiError::WhichInstance { service: service.to_owned(), instances: all.len() }),
     }
 }
 

@@ -62,7 +62,7 @@ impl Feed {
             match tokio::time::timeout(ALIVE_EVERY, states.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(()),
-                Err(_) => self.send(Item::Alive(states.borrow().revision.0)).await?,
+                Err(_) => self.send(Item::Alive(newest.0)).await?,
             }
         }
     }
@@ -107,7 +107,7 @@ impl Feed {
 fn records(state: &State) -> Vec<v1::StateRecord> {
     let mut records = Vec::new();
     let written: Result<(), std::convert::Infallible> =
-        muster_wire::write_state(state, SessionKeys::Omitted, |record| {
+        muster_wire::write_state(state, SessionKeys::Redact, |record| {
             records.push(record);
             Ok(())
         });

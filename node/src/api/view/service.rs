@@ -122,15 +122,19 @@ impl View<'_> {
         let told = slots.iter().filter_map(|(id, slot)| {
             let placement = slot.current().filter(|p| !p.is_running())?;
             let message = placement.observed.message.as_ref()?;
-            Some((placement.observed.since, format!("{id} on {}: {message}", self.state.name_of(placement.node))))
+            Some((
+                placement.observed.since,
+                format!("{id} on {}: {message}", self.state.name_of(placement.node)),
+            ))
         });
-        let failed = slots.iter().filter(|(_, slot)| !slot.current().is_some_and(Placement::is_running)).filter_map(
-            |(id, slot)| {
+        let failed = slots
+            .iter()
+            .filter(|(_, slot)| !slot.current().is_some_and(Placement::is_running))
+            .filter_map(|(id, slot)| {
                 let failure = slot.failures.last()?;
                 let on = self.state.name_of(failure.node);
                 Some((failure.at, format!("{id} failed on {on}: {}", failure.message)))
-            },
-        );
+            });
         told.chain(failed).max_by_key(|(at, _)| *at).map(|(_, text)| text).unwrap_or_default()
     }
 
@@ -140,7 +144,13 @@ impl View<'_> {
 
     /// Why an instance on a drained node is not on its way yet.
     pub(super) fn why_it_stays(&self, slot: &SlotId, placement: &Placement) -> String {
-        if self.state.slots.get(slot).and_then(Slot::current).is_some_and(|p| p.generation > placement.generation) {
+        if self
+            .state
+            .slots
+            .get(slot)
+            .and_then(Slot::current)
+            .is_some_and(|p| p.generation > placement.generation)
+        {
             return "its replacement is being started".to_owned();
         }
         planner::why_it_stays(self.state, slot)
@@ -148,7 +158,11 @@ impl View<'_> {
 }
 
 /// One service, as `service show` answers it.
-pub(in crate::api) fn service_view(view: &View<'_>, name: &ServiceName, service: &Service) -> v1::ServiceView {
+pub(in crate::api) fn service_view(
+    view: &View<'_>,
+    name: &ServiceName,
+    service: &Service,
+) -> v1::ServiceView {
     let mut status = view.service(name, service);
     if status.state == "unplaced" {
         status.reason = view.why_unplaced(name);

@@ -87,6 +87,16 @@ impl Api {
         self.handles.published.state.borrow().clone()
     }
 
+    /// Thinks on a thread that may take its time, so that no other call has to wait for it.
+    async fn think<T: Send + 'static>(
+        &self,
+        state: Arc<State>,
+        think: impl FnOnce(&State) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let thought = tokio::task::spawn_blocking(move || think(&state)).await;
+        thought.unwrap_or_else(|error| Err(ApiError::Internal(error.to_string())))
+    }
+
     /// A place among the streams that may be open at once; it is held until it is dropped.
     fn stream_place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let place = Arc::clone(&self.streams).try_acquire_owned();

@@ -93,6 +93,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "use 'musterctl failover SERVICE', which also works when the source is gone; a stopped service is started with 'musterctl service start'",
     ),
     ("MU2014", "run the command on that host itself"),
+    ("MU2015", "'musterctl service explain SERVICE' says for each node why not; free a node or change the service's placement"),
 ];
 
 /// The remedy for a code; empty for a code that this version doesn't know.

@@ -15,7 +15,6 @@ use super::caller::Caller;
 use super::status::ApiError;
 use super::writes::acted;
 use super::{Api, convert, planner};
-use crate::clock;
 
 /// The label that every node has.
 const NODE_LABEL: &str = "node";
@@ -103,7 +102,6 @@ impl Api {
     ) -> Result<v1::ActReply, ApiError> {
         let slot = convert::slot(state, &request.service, request.index)?;
         let to = convert::optional_node(state, &request.to)?;
-        let at = clock::wall_now().max(state.now);
         let from = state.slots.get(&slot).and_then(|s| s.current()).map(|p| p.node);
         if from.is_some() && from == to.map(|node| node.id) {
             let message = format!("instance {slot} is on {} already", request.to);
@@ -113,7 +111,7 @@ impl Api {
         if !source_is_there && !request.failover {
             return Err(ApiError::NothingToMove(slot.to_string()));
         }
-        planner::check_move(state, &slot, to.map(|node| node.id), at)?;
+        planner::check_move(state, &slot, to.map(|node| node.id), planner::now(state))?;
         let whither = to.map_or_else(|| "elsewhere".to_owned(), |node| format!("to {}", node.name));
         let command = Command::MoveInstance { slot: slot.clone(), to: to.map(|node| node.id) };
         let done = format!("instance {slot} moves {whither}");

@@ -160,7 +160,9 @@ pub enum Refusal {
     #[error("this write was superseded by a later one of the same client")]
     SupersededRequest,
     /// The mode of a service cannot change while it has instances.
-    #[error("service {0} has instances: its mode cannot change; stop it, wait until it is stopped, and apply again")]
+    #[error(
+        "service {0} has instances: its mode cannot change; stop it, wait until it is stopped, and apply again"
+    )]
     ModeOfPlaced(ServiceName),
     /// The service's declaration is not valid.
     #[error("service {service}: {why}")]

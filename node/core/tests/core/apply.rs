@@ -158,11 +158,7 @@ fn node(world: &World, pick: usize) -> NodeId {
     ids[pick % ids.len()]
 }
 
-fn placement(
-    world: &World,
-    pick: usize,
-    keep: impl Fn(&Placement) -> bool,
-) -> Option<(SlotId, Placement)> {
+fn placement(world: &World, pick: usize, keep: impl Fn(&Placement) -> bool) -> Option<(SlotId, Placement)> {
     let all: Vec<_> = world
         .state
         .slots
@@ -276,12 +272,9 @@ fn give_back(world: &mut World, pick: usize, keeps: bool) {
 
 fn observe(world: &mut World, pick: usize, state: usize) {
     let Some((slot, p)) = placement(world, pick, |_| true) else { return };
-    let state = [
-        InstanceState::Running,
-        InstanceState::Running,
-        InstanceState::Starting,
-        InstanceState::Unhealthy,
-    ][state];
+    let state =
+        [InstanceState::Running, InstanceState::Running, InstanceState::Starting, InstanceState::Unhealthy]
+            [state];
     let (node, generation) = (p.node, p.generation);
     world.must(Command::Observe(Observation { slot, node, generation, state, restarts: 0, message: None }));
 }
@@ -296,7 +289,8 @@ fn forged_plan(world: &mut World, s: usize, index: u64, n: usize, session: u64, 
         3 => ActionKind::Abandon { generation },
         _ => ActionKind::Keep { generation },
     };
-    let action = Action { slot: slot(SERVICES[s % SERVICES.len()], index), kind, reason: "forged".to_owned() };
+    let action =
+        Action { slot: slot(SERVICES[s % SERVICES.len()], index), kind, reason: "forged".to_owned() };
     world.apply(Command::ApplyPlan(Plan { base: world.state.topology, actions: vec![action] }));
     let stale = Plan { base: Revision(world.state.topology.0 + 1), actions: Vec::new() };
     assert!(world.apply(Command::ApplyPlan(stale)).reply.is_err());

@@ -9,13 +9,11 @@ use muster_core::command::{
 };
 use muster_core::event::EventKind;
 use muster_core::id::{
-    BootId, ClusterId, Generation, Incarnation, NodeId, NodeName, RequestId, Revision, ServiceName, SessionId,
-    SlotId, TaskName,
+    BootId, ClusterId, Generation, Incarnation, NodeId, NodeName, RequestId, Revision, ServiceName,
+    SessionId, SlotId, TaskName,
 };
 use muster_core::scheduler;
-use muster_core::spec::{
-    Driver, Enforcement, ExecSpec, Mode, Resources, ServiceSpec, TaskSpec,
-};
+use muster_core::spec::{Driver, Enforcement, ExecSpec, Mode, Resources, ServiceSpec, TaskSpec};
 use muster_core::state::State;
 use muster_core::state::apply::Outcome;
 use muster_core::time::{Stamp, Timing};
@@ -79,7 +77,10 @@ impl World {
         }
         if planned && outcome.reply.is_ok() {
             let refused = outcome.events.iter().find(|e| e.kind == EventKind::PlanRefused);
-            assert!(refused.is_none() || !self.is_own_plan(&before, &proposal), "{refused:?} of {proposal:?}");
+            assert!(
+                refused.is_none() || !self.is_own_plan(&before, &proposal),
+                "{refused:?} of {proposal:?}"
+            );
         }
         outcome
     }
@@ -127,7 +128,11 @@ impl World {
         assert_eq!(plan, scheduler::plan(&self.state.clone(), self.now), "the same state, another plan");
         self.must(Command::ApplyPlan(plan.clone()));
         let rest = scheduler::plan(&self.state, self.now);
-        assert!(rest.actions.is_empty(), "after {plan:#?}\nthere is still {rest:#?}\non {:#?}", self.state.slots);
+        assert!(
+            rest.actions.is_empty(),
+            "after {plan:#?}\nthere is still {rest:#?}\non {:#?}",
+            self.state.slots
+        );
     }
 
     pub fn close(&mut self, session: SessionId) {

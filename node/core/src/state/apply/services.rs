@@ -63,9 +63,8 @@ impl State {
     /// What was placed without a lease would not end with one: a service that became exclusive could run twice.
     /// And slots of different modes mean different things. So nothing may be placed while the mode changes.
     fn check_mode_change(&self, spec: &ServiceSpec) -> Result<(), Refusal> {
-        let changes = self.services.get(&spec.name).is_some_and(|s| {
-            s.spec.mode.as_str() != spec.mode.as_str()
-        });
+        let changes =
+            self.services.get(&spec.name).is_some_and(|s| s.spec.mode.as_str() != spec.mode.as_str());
         if changes && self.slots_of(&spec.name).any(|(_, slot)| !slot.placements.is_empty()) {
             return Err(Refusal::ModeOfPlaced(spec.name.clone()));
         }

@@ -41,6 +41,8 @@ pub struct StartOrder {
     pub binding: Binding,
     /// Whether a task that is not exclusive is killed too when the lease ends.
     pub stop_on_quorum_loss: bool,
+    /// How long an orderly stop may take, when the guard itself has to stop the task.
+    pub stop_timeout: Duration,
     /// As declared.
     pub spec: TaskSpec,
 }

@@ -8,7 +8,7 @@ use muster_core::id::{NodeId, Revision};
 use muster_core::state::State;
 use muster_proto::v1;
 use muster_proto::v1::node_link_client::NodeLinkClient;
-use muster_wire::snapshot::StateReader;
+use muster_wire::StateReader;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -87,7 +87,7 @@ async fn follow_one(address: &str, sender: &v1::Sender, replica: &mut NodeReplic
         Ok(Err(status)) => return status.message().to_owned(),
         Err(_) => return "no answer".to_owned(),
     };
-    let mut reader = StateReader::default();
+    let mut reader = StateReader::new();
     loop {
         let item = match tokio::time::timeout(SILENCE, stream.message()).await {
             Ok(Ok(Some(item))) => item,
@@ -106,9 +106,9 @@ async fn follow_one(address: &str, sender: &v1::Sender, replica: &mut NodeReplic
 
 fn take(item: v1::FollowItem, reader: &mut StateReader, replica: &mut NodeReplica) -> Result<(), String> {
     match item.item {
-        Some(v1::follow_item::Item::Record(record)) => reader.take(record).map_err(|e| e.to_string()),
+        Some(v1::follow_item::Item::Record(record)) => reader.push(record).map_err(|e| e.to_string()),
         Some(v1::follow_item::Item::SnapshotEnd(_)) => {
-            let state = std::mem::take(reader).finish().map_err(|e| e.to_string())?;
+            let state = std::mem::replace(reader, StateReader::new()).finish().map_err(|e| e.to_string())?;
             replica.replace(state);
             Ok(())
         }

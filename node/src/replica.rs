@@ -10,7 +10,7 @@ use muster_core::id::{NodeId, Revision};
 use muster_core::state::State;
 use muster_core::state::apply::Outcome;
 use muster_proto::v1;
-use muster_wire::snapshot::StateReader;
+use muster_wire::{SessionKeys, StateReader};
 use prost::Message;
 use tokio::sync::{broadcast, watch};
 
@@ -255,12 +255,12 @@ impl Replica for NodeReplica {
         _membership: &MembershipView,
         records: &mut RecordReader,
     ) -> Result<(), SnapshotError> {
-        let mut reader = StateReader::default();
+        let mut reader = StateReader::new();
         while let Some(bytes) = records.next()? {
-            let record = v1::StateRecord::decode(bytes).map_err(|e| SnapshotError::record(&e))?;
-            reader.take(record).map_err(|e| SnapshotError::record(&e))?;
+            let record = v1::StateRecord::decode(bytes).map_err(|e| unusable(&e))?;
+            reader.push(record).map_err(|e| unusable(&e))?;
         }
-        let state = reader.finish().map_err(|e| SnapshotError::record(&e))?;
+        let state = reader.finish().map_err(|e| unusable(&e))?;
         self.replace(state);
         Ok(())
     }
@@ -274,10 +274,15 @@ fn members(view: &MembershipView) -> (Vec<BTreeSet<NodeId>>, BTreeSet<NodeId>) {
     (configs, standbys)
 }
 
+fn unusable(error: &dyn std::fmt::Display) -> SnapshotError {
+    SnapshotError::Record { detail: error.to_string() }
+}
+
 struct FrozenState(State);
 
 impl Frozen for FrozenState {
     fn write(self: Box<Self>, records: &mut RecordWriter) -> Result<(), SnapshotError> {
-        muster_wire::snapshot::write_state(&self.0, false, |record| records.record(&record.encode_to_vec()))
+        // Snapshots of Raft stay among its members, which may all become voters: they hold the keys.
+        muster_wire::write_state(&self.0, SessionKeys::Include, |record| records.record(&record.encode_to_vec()))
     }
 }

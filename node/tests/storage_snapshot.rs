@@ -1,5 +1,12 @@
 //! Snapshots: written, pruned, cut, flipped, streamed, and the start after damage.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test that fails should panic where it fails"
+)]
+
 #[path = "support/toy.rs"]
 #[allow(dead_code, reason = "each test file uses a part of the toy")]
 mod toy;
@@ -127,6 +134,11 @@ fn a_damaged_snapshot_is_replaced_by_an_older_one_only_if_the_log_holds_the_rest
     let older = store.newest_usable(Some(at(10))).unwrap().unwrap();
     assert_eq!(older.position(), Some(at(10)));
     assert_eq!(files(directory.path(), "damaged").len(), 1, "it can be looked at");
+
+    fs::remove_file(files(directory.path(), "snap").remove(0)).unwrap();
+    let error = store.newest_usable(Some(at(10))).unwrap_err();
+    assert!(error.to_string().contains("is missing"), "{error}");
+    assert!(store.newest_usable(None).unwrap().is_none(), "the log holds everything");
 }
 
 #[test]
@@ -161,7 +173,6 @@ async fn a_node_starts_from_what_is_left_or_refuses() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::start(1, directory.path(), None, 20).await.unwrap();
     node.raft.initialize_single(node.peer()).await.unwrap();
-    until("the node leads", || node.raft.status().leader == Some(1)).await;
     for number in 0..200_u32 {
         node.raft.propose(Bytes::from(number.to_string())).await.unwrap();
     }

@@ -22,6 +22,7 @@ use crate::clock;
 use crate::kernel;
 use crate::launch::{Isolation, Launch};
 use crate::link::{self, FromInit, ToInit};
+use crate::memory;
 use crate::protocol::ExitHow;
 use crate::stray;
 use child::{Command, Failure};
@@ -111,6 +112,7 @@ impl Init {
             return 0;
         }
         self.tell(&FromInit::Started);
+        memory::give_back_program();
         let how = loop {
             match self.turn() {
                 Ok(None) => {}

@@ -17,6 +17,7 @@ use crate::guard::{Foundation, Guard, handover};
 use crate::kernel::{self, Fork};
 use crate::launch::{Isolation, Ordinary};
 use crate::log_file::RotatedFile;
+use crate::memory;
 use crate::options::{Options, Role, USAGE};
 use crate::priority;
 use crate::protocol::LogSpec;
@@ -183,6 +184,7 @@ fn raise_priority() -> bool {
     // Each of these is refused without privileges; the guard then works with what it has.
     let _refused = fs::write(OOM_SCORE_ADJ_PATH, OOM_SCORE_ADJ);
     let _refused = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
+    memory::give_back_program();
     kernel::lock_memory();
     priority::raise_this_thread()
 }

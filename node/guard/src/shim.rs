@@ -17,6 +17,7 @@ use crate::init;
 use crate::kernel::{self, Fork};
 use crate::launch::Launch;
 use crate::link::{self, FromInit, ToShim};
+use crate::memory;
 
 /// Where the shim keeps its wire to the guard.
 const CONTROL_FD: i32 = 3;
@@ -55,13 +56,14 @@ fn run(wire: OwnedFd, guard: Pid, with_timer: bool) -> nix::Result<()> {
     std::mem::forget(wire);
     kernel::close_from(CONTROL_FD + 1, false);
     kernel::ignore_children();
-    kernel::lock_memory();
     let wire = kernel::inherited(CONTROL_FD);
     // Inits hold one end and see it hang up when the shim dies, even before they asked for PDEATHSIG.
     let (life, life_of_inits) =
         socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
     let timer = if with_timer { Some(kill_timer()?) } else { None };
     let mut shim = Shim { timer, armed: false, _life: life, life_of_inits };
+    memory::give_back_program();
+    kernel::lock_memory();
     while let Some(message) = link::receive(&wire, true)? {
         match ToShim::decode(&message.bytes) {
             Some(ToShim::Arm { boottime_ns, confirm }) => {

@@ -21,7 +21,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+
+use crate::clock;
 
 /// Calls that wait to be sent. Each slot has at most a few calls outstanding; more callers wait their turn.
 const CALLS_MAX: usize = 256;
@@ -88,18 +89,12 @@ pub struct GuardLink {
 }
 
 impl GuardLink {
-    /// Starts the link. It ends when `stop` is cancelled or the receiver is dropped.
-    pub fn start(
-        options: LinkOptions,
-        stop: CancellationToken,
-    ) -> (Self, mpsc::Receiver<LinkEvent>, tokio::task::JoinHandle<()>) {
+    /// A handle, the events, and the link itself, which is to be run.
+    #[must_use]
+    pub fn new(options: LinkOptions) -> (Self, mpsc::Receiver<LinkEvent>, Link) {
         let (calls, incoming) = mpsc::channel(CALLS_MAX);
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        let link = Link { options, calls: incoming, events, spawned: None };
-        let task = tokio::spawn(async move {
-            stop.run_until_cancelled(link.run()).await;
-        });
-        (Self { calls }, receiver, task)
+        (Self { calls }, receiver, Link { options, calls: incoming, events, spawned: None })
     }
 
     /// Asks the guard and waits for the answer, at most `limit`.
@@ -159,7 +154,8 @@ enum Broken {
     Stopping,
 }
 
-struct Link {
+/// The link: owns the connection.
+pub struct Link {
     options: LinkOptions,
     calls: mpsc::Receiver<Call>,
     events: mpsc::Sender<LinkEvent>,
@@ -168,7 +164,8 @@ struct Link {
 }
 
 impl Link {
-    async fn run(mut self) {
+    /// Connects again and again, until nobody listens to its events any more.
+    pub async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
         let mut complained = false;
         while !self.events.is_closed() {
@@ -260,7 +257,7 @@ impl Link {
 
     /// Waits, and lets nobody wait who asks meanwhile.
     async fn refuse_calls_for(&mut self, pause: Duration) {
-        let end = Instant::now() + pause;
+        let end = clock::monotonic() + pause;
         loop {
             match tokio::time::timeout_at(end, self.calls.recv()).await {
                 Ok(Some(Call::Ask { answer, .. })) => {
@@ -283,7 +280,7 @@ impl Link {
         if !self.options.autostart_guard || !nobody || recently {
             return;
         }
-        self.spawned = Some(Instant::now());
+        self.spawned = Some(clock::monotonic());
         let LinkOptions { guard_exe, run_dir, data_dir, .. } = &self.options;
         match muster_guard::spawn_detached(guard_exe, run_dir, data_dir) {
             Ok(()) => tracing::info!("started a guard"),

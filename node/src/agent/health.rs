@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::clock;
 use crate::driver::{Driver, TaskId};
 
 /// Until a task was healthy once it is tried at this pace, so that it is known to be up soon after it is.
@@ -88,11 +89,11 @@ struct Watcher {
 
 impl Watcher {
     async fn run(self) {
-        let mut tally = Tally::new(&self.spec, Instant::now());
+        let mut tally = Tally::new(&self.spec, clock::monotonic());
         loop {
-            let began = Instant::now();
+            let began = clock::monotonic();
             let result = probe::probe(&self.spec, &self.id, self.driver.as_ref()).await;
-            if let Some(verdict) = result.and_then(|health| tally.count(health, Instant::now())) {
+            if let Some(verdict) = result.and_then(|health| tally.count(health, clock::monotonic())) {
                 let report = HealthReport { id: self.id.clone(), run: self.run, verdict };
                 if self.reports.send(report).await.is_err() {
                     return;

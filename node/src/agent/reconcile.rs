@@ -25,9 +25,10 @@ use tokio::time::Instant;
 use super::guard_link::{GuardLink, LinkEvent};
 use super::health::{HealthChecks, HealthReport};
 use super::instance::{Instance, LocalInstance, Next, Step, StepResult, Wanted};
-use super::report::{Report, Reporter};
+use super::report::Reporter;
 use super::view::GuardView;
-use crate::driver::{Driver, DriverError};
+use crate::clock;
+use crate::driver::{Driver, DriverError, TaskId};
 
 /// Changes of health that the loop has not looked at; watchers wait when it is full.
 pub(super) const HEALTH_REPORTS_MAX: usize = 256;
@@ -80,12 +81,12 @@ impl Reconciler {
                 },
                 Some(report) = self.health_reports.recv() => {
                     if let Some(instance) = self.instances.get_mut(&report.id.slot) {
-                        instance.take_health(&report);
+                        instance.take_health(&report, clock::monotonic());
                         concerned.insert(report.id.slot);
                     }
                 }
                 () = sleep_until(wake) => {
-                    let now = Instant::now();
+                    let now = clock::monotonic();
                     let due = self.instances.iter().filter(|(_, i)| i.wake().is_some_and(|at| at <= now));
                     concerned = due.map(|(slot, _)| slot.clone()).collect();
                 }
@@ -100,20 +101,16 @@ impl Reconciler {
             return BTreeSet::new();
         }
         self.seen_topology = Some(state.topology);
-        let mut placed: BTreeMap<SlotId, Wanted> = BTreeMap::new();
-        for (slot, placement) in state.placements_on(self.node) {
-            let Some(service) = state.services.get(&slot.service) else { continue };
-            let wanted = Wanted::new(placement, service, state.sessions.keys().any(|e| placement.session == Some(*e)));
-            placed.insert(slot.clone(), wanted);
-        }
+        let placed: BTreeMap<_, _> = state.placements_on(self.node).collect();
+        let boot = self.view.borrow().boot;
         for slot in placed.keys() {
             if !self.instances.contains_key(slot) {
-                self.instances.insert(slot.clone(), Instance::new(slot.clone()));
+                self.instances.insert((*slot).clone(), Instance::new((*slot).clone(), boot));
             }
         }
         let mut concerned = BTreeSet::new();
         for (slot, instance) in &mut self.instances {
-            if instance.take_state(placed.remove(slot), state.revision) {
+            if instance.take_state(Wanted::new(&state, slot, placed.get(slot).copied())) {
                 concerned.insert(slot.clone());
             }
         }
@@ -138,28 +135,27 @@ impl Reconciler {
         for report in &welcome.tasks {
             by_slot.entry(report.slot.clone()).or_default().push(report.clone());
         }
-        let known: Vec<SlotId> = self.instances.keys().cloned().collect();
-        for slot in known {
-            by_slot.entry(slot).or_default();
+        for slot in self.instances.keys() {
+            by_slot.entry(slot.clone()).or_default();
         }
-        let revision = self.state.borrow().revision;
-        let concerned = by_slot.keys().cloned().collect();
-        for (slot, reports) in by_slot {
+        let state = Arc::clone(&self.state.borrow());
+        let now = clock::monotonic();
+        for (slot, reports) in &by_slot {
             let instance = self.instances.entry(slot.clone()).or_insert_with(|| {
-                let mut unknown = Instance::new(slot);
-                unknown.take_state(None, revision);
+                let mut unknown = Instance::new(slot.clone(), None);
+                unknown.take_state(Wanted::new(&state, slot, None));
                 unknown
             });
-            instance.take_tasks(welcome.guard_boot, &reports);
+            instance.take_tasks(welcome.guard_boot, reports, now);
         }
-        concerned
+        by_slot.into_keys().collect()
     }
 
     fn take_guard_event(&mut self, event: &Event) -> BTreeSet<SlotId> {
         match event {
             Event::TaskStarted { slot, .. } | Event::TaskExited { slot, .. } => {
                 let Some(instance) = self.instances.get_mut(slot) else { return BTreeSet::new() };
-                instance.take_event(event);
+                instance.take_event(event, &self.view.borrow(), clock::monotonic());
                 BTreeSet::from([slot.clone()])
             }
             Event::LeasePhase { .. } => {
@@ -176,7 +172,7 @@ impl Reconciler {
 
     fn take_result(&mut self, slot: &SlotId, generation: Generation, result: StepResult) {
         if let Some(instance) = self.instances.get_mut(slot) {
-            instance.take_result(generation, result, Instant::now());
+            instance.take_result(generation, result, clock::monotonic());
         }
     }
 
@@ -188,7 +184,7 @@ impl Reconciler {
         let view = self.view.borrow().clone();
         for slot in concerned {
             let Some(instance) = self.instances.get_mut(slot) else { continue };
-            let next = instance.next(Instant::now(), &view);
+            let next = instance.next(clock::monotonic(), &view, &self.node_name);
             instance.watch_health(&mut self.health);
             if let Some(report) = instance.report(self.node) {
                 self.reporter.report(report);
@@ -211,11 +207,47 @@ impl Reconciler {
 
     fn begin(&mut self, slot: SlotId, generation: Generation, step: Step) {
         let (driver, guard) = (Arc::clone(&self.driver), self.guard.clone());
-        let node = self.node_name.clone();
         self.steps.spawn(async move {
-            let result = perform(&slot, node, step, driver.as_ref(), &guard).await;
+            let result = perform(&slot, generation, step, driver.as_ref(), &guard).await;
             (slot, generation, result)
         });
+    }
+}
+
+async fn perform(
+    slot: &SlotId,
+    generation: Generation,
+    step: Step,
+    driver: &dyn Driver,
+    guard: &GuardLink,
+) -> StepResult {
+    match step {
+        Step::Start(order) => {
+            let task = order.id.task.clone();
+            let result = driver.start(*order).await;
+            if matches!(result, Err(DriverError::Busy(_))) {
+                // Something runs that this agent knows nothing of: have the guard tell everything anew.
+                guard.reconnect().await;
+            }
+            StepResult::Start(task, result)
+        }
+        Step::Stop { task, grace } => {
+            let id = TaskId { slot: slot.clone(), task: task.clone() };
+            StepResult::Stop(task, driver.stop(id, grace).await)
+        }
+        Step::Kill { task } => {
+            let id = TaskId { slot: slot.clone(), task: task.clone() };
+            StepResult::Stop(task, driver.kill(id).await)
+        }
+        Step::Revoke => {
+            let result = guard.order(Request::Revoke { slot: slot.clone(), generation }, REVOKE_TIME).await;
+            if result.is_ok() {
+                let (guard, slot) = (guard.clone(), slot.clone());
+                // Only tidies up: the guard drops the reports of tasks that ended.
+                tokio::spawn(async move { guard.order(Request::ForgetSlot { slot }, FORGET_TIME).await.ok() });
+            }
+            StepResult::Revoke(result)
+        }
     }
 }
 

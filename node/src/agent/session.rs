@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use muster_core::command::{Command, OpenSession, SessionKey};
 use muster_core::id::{BootId, NodeId, Revision, SessionId};
-use muster_core::lease::Grant;
+use muster_core::lease::{Grant, Tenure};
 use muster_core::refusal::Refusal;
 use muster_core::spec::Enforcement;
 use muster_core::state::State;
+use muster_core::state::session::Session;
 use muster_guard::key::SessionKey as GuardKey;
 use muster_guard::protocol::{self as guard, LeasePhase, Prepared, Reply, Request, SessionGrant};
 use tokio::sync::watch;
 
-use super::grant::grant_of;
 use super::guard_link::{GuardError, GuardLink};
 use super::view::GuardView;
 use crate::submit::{Submit, SubmitError};
@@ -66,6 +66,25 @@ fn next_step(state: &State, node: NodeId, view: &GuardView) -> Step {
     }
 }
 
+/// What the guard needs to hold the session; `None` while there is no membership that could grant leases.
+fn grant_of(state: &State, session: &Session) -> Option<Grant> {
+    let cluster = state.cluster.as_ref()?;
+    let tenure = Tenure {
+        cluster: cluster.id,
+        incarnation: cluster.incarnation,
+        node: session.node,
+        session: session.id,
+    };
+    let list = state.voter_list();
+    list.is_well_formed().then_some(Grant {
+        tenure,
+        ttl_ms: session.timing.lease_ttl_ms,
+        heartbeat_ms: session.timing.heartbeat_ms,
+        kill_budget_ms: session.timing.kill_budget_ms,
+        list,
+    })
+}
+
 /// Why a step has to be tried again.
 #[derive(Debug, thiserror::Error)]
 enum StepError {
@@ -88,7 +107,7 @@ pub(super) struct SessionKeeper {
 
 impl SessionKeeper {
     /// Runs until the state or the view has no more writer.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         let mut backoff = BACKOFF_MIN;
         let mut granted: Option<(BootId, SessionId)> = None;
         loop {
@@ -147,15 +166,11 @@ impl SessionKeeper {
     }
 
     async fn grant(&self, grant: SessionGrant) -> Result<(BootId, SessionId), StepError> {
-        let held = (grant.guard_boot, session_of(&grant.grant));
+        let held = (grant.guard_boot, grant.grant.tenure.session);
         self.guard.order(Request::OpenSession(grant), GUARD_TIME).await?;
         tracing::info!(session = %held.1, "the guard holds the session");
         Ok(held)
     }
-}
-
-fn session_of(grant: &Grant) -> SessionId {
-    grant.tenure.session
 }
 
 fn open_command(node: NodeId, prepared: Prepared) -> Result<OpenSession, StepError> {

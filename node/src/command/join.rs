@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use muster_core::command::{NodeDescription, Role};
+use muster_core::command::NodeDescription;
 use muster_proto::v1;
 use muster_proto::v1::node_link_client::NodeLinkClient;
 
@@ -42,7 +42,7 @@ pub async fn join(
         return Err(CommandError::MalformedToken);
     }
     let reply = ask(config, &name, token_text, agents).await?;
-    let timing = reply.timing.map(muster_wire::timing_from_proto).transpose()?;
+    let timing = reply.timing.as_ref().map(muster_wire::timing_from_proto);
     let peers = reply.peers.iter().flat_map(|p| p.addresses.iter().cloned()).collect();
     let seed = Seed {
         timing: timing.unwrap_or(muster_core::time::Timing::LAN),
@@ -82,7 +82,7 @@ async fn ask(
         token: token_text.trim().to_owned(),
         name: name.to_owned(),
         description: Some(muster_wire::description_to_proto(&description)),
-        role: v1::Role::from(RoleOf(config.node.role.into())).into(),
+        role: muster_wire::role_to_proto(config.node.role.into()).into(),
         request: Some(v1::RequestId { client: getrandom::u64().map_err(NodeError::from)?.max(1), seq: 1 }),
     };
     let mut tried = Vec::new();
@@ -95,18 +95,6 @@ async fn ask(
         tried.push(format!("{agent}: {why}"));
     }
     Err(CommandError::NobodyAnswers { tried: tried.join("; ") })
-}
-
-struct RoleOf(Role);
-
-impl From<RoleOf> for v1::Role {
-    fn from(role: RoleOf) -> Self {
-        match role.0 {
-            Role::Auto => Self::Auto,
-            Role::Worker => Self::Worker,
-            Role::Witness => Self::Witness,
-        }
-    }
 }
 
 enum AskError {

@@ -98,6 +98,7 @@ impl ExecDriver {
                 ..guard::Limits::default()
             },
             stop_signal,
+            stop_grace_ms: u64::try_from(order.stop_timeout.as_millis()).unwrap_or(u64::MAX),
             log: Some(log),
         })
     }

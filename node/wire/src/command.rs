@@ -1,7 +1,7 @@
 //! Commands: one arm each, both ways.
 
 use muster_core::command::Command;
-use muster_core::id::{BootId, NodeId, Revision, ServiceName, SessionId};
+use muster_core::id::{BootId, NodeId, Reopens, Revision, ServiceName, SessionId};
 use muster_proto::v1;
 use v1::proposal::Command as Wire;
 
@@ -39,7 +39,7 @@ pub(crate) fn command_to_proto(command: &Command) -> Wire {
         Command::Fenced { session, plan } => {
             Wire::Fenced(v1::Fenced { session: session.0, plan: Some(plan_to_proto(plan)) })
         }
-        Command::Reopen { session } => Wire::Reopen(v1::Reopen { session: session.0 }),
+        Command::Reopen { session, to } => Wire::Reopen(v1::Reopen { session: session.0, to: to.0 }),
         Command::ApplyPlan(plan) => Wire::ApplyPlan(plan_to_proto(plan)),
         Command::Stopped(stopped) => Wire::Stopped(stopped_to_proto(stopped)),
         Command::Observe(seen) => Wire::Observe(observation_to_proto(seen)),
@@ -104,7 +104,9 @@ pub(crate) fn command_from_proto(command: Wire) -> Result<Command, DecodeError> 
             session: SessionId(fenced.session),
             plan: plan_from_proto(required(fenced.plan, "fenced.plan")?)?,
         },
-        Wire::Reopen(reopen) => Command::Reopen { session: SessionId(reopen.session) },
+        Wire::Reopen(reopen) => {
+            Command::Reopen { session: SessionId(reopen.session), to: Reopens(reopen.to) }
+        }
         Wire::ApplyPlan(plan) => Command::ApplyPlan(plan_from_proto(plan)?),
         Wire::Stopped(stopped) => Command::Stopped(stopped_from_proto(stopped)?),
         Wire::Observe(seen) => Command::Observe(observation_from_proto(seen)?),

@@ -46,10 +46,9 @@ impl World {
     /// A replica's regular work.
     pub(super) fn replica_works(&mut self, id: NodeId, epoch: u64) {
         let at = self.now;
-        let Some(replica) = self.replicas.get_mut(&id).filter(|replica| replica.up && replica.epoch == epoch)
-        else {
+        if !self.replicas.get(&id).is_some_and(|replica| replica.up && replica.epoch == epoch) {
             return;
-        };
+        }
         self.after(WORK_EVERY, Event::Replica { id, epoch });
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         let now = replica.now(at);
@@ -160,6 +159,11 @@ impl World {
             _ => return,
         };
         if term < replica.term {
+            // A deposed leader learns of it.
+            if !matches!(message, Message::Appended { .. }) {
+                let refusal = Message::Appended { term: replica.term, matched: Err(0) };
+                self.send(id, from, refusal);
+            }
             return;
         }
         if term > replica.term {

@@ -161,6 +161,9 @@ impl World {
     fn hit_guard(&mut self) {
         let id = self.a_host();
         let (first, second) = (self.a_while(), self.a_while());
+        if self.hosts.get(&id).is_some_and(|host| host.machine_frozen_until > self.now) {
+            return;
+        }
         match self.rng.below(5) {
             0 => {
                 let token_survives = self.rng.percent(50);

@@ -87,6 +87,7 @@ impl World {
         if effect.kill {
             tell!(self, "host {id}: session {session} is closed; killing");
             self.kill_all(id, self.ttl() / 16, Death::Lease);
+            return;
         }
         if !effect.renewed {
             return;
@@ -143,6 +144,8 @@ impl World {
         let at = self.now;
         let Some(host) = self.hosts.get_mut(&id) else { return };
         host.thawed_at = at;
+        // A signal that was sent before the stop is delivered before the process executes anything.
+        host.tasks.retain(|_, task| !matches!(task.dying, Some(Death::Lease | Death::Guard)));
         if host.timer.is_some_and(|(value, _)| host.now(at).boottime_ns >= value) {
             host.timer = None;
             host.shim_dead = true;

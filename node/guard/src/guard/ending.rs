@@ -5,7 +5,6 @@ use muster_core::time::HostInstant;
 use serde::{Deserialize, Serialize};
 
 use super::Guard;
-use super::shims::Shim;
 use super::tasks::{Asked, Task};
 use crate::clock;
 use crate::launch::Isolation;
@@ -48,7 +47,7 @@ impl Guard {
 
     /// Whether nothing that was bound to the lease runs: every shim and init is gone, each with its namespace.
     fn nothing_bound_is_left(&mut self) -> bool {
-        let shims_are_gone = self.shims.bound().all(Shim::is_gone);
+        let shims_are_gone = self.shims.bound_are_gone();
         let tasks_are_gone = !self.tasks.all.iter().any(|task| task.is_alive() && task.is_bound());
         let gone =
             shims_are_gone && tasks_are_gone && (self.isolation != Isolation::Nothing || self.kill_strays());

@@ -214,7 +214,7 @@ impl Guard {
             self.task_ended(number);
         }
         let tasks = &self.tasks;
-        self.shims.all.retain(|shim| {
+        self.shims.all.retain_mut(|shim| {
             let has_tasks = tasks.all.iter().any(|task| task.is_alive() && task.shim == shim.number);
             !shim.dead || has_tasks || !shim.is_gone()
         });

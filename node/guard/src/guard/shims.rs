@@ -94,10 +94,14 @@ impl Shim {
 
     /// Whether the shim and every init that was ever under it are gone, each with its PID namespace. As the
     /// subreaper the guard becomes the parent of a dead shim's inits: no child in the group, nobody left.
-    pub(crate) fn is_gone(&self) -> bool {
+    pub(crate) fn is_gone(&mut self) -> bool {
         loop {
             match waitpid(Pid::from_raw(-self.pid), Some(WaitPidFlag::WNOHANG)) {
-                Err(Errno::ECHILD) => return self.dead,
+                Err(Errno::ECHILD) => {
+                    // The shim itself leads the group, so it was reaped too, perhaps just now.
+                    self.dead = true;
+                    return true;
+                }
                 Ok(WaitStatus::StillAlive) => return false,
                 // One was reaped just now: look again.
                 Ok(_) | Err(_) => {}
@@ -141,6 +145,11 @@ impl Shims {
         self.all.iter_mut().find(|shim| {
             !shim.dead && matches!(&shim.kind, ShimKind::Promotable { slot: mine, .. } if mine == slot)
         })
+    }
+
+    /// Whether all bound shims are gone, with everything that was ever under them.
+    pub(crate) fn bound_are_gone(&mut self) -> bool {
+        self.all.iter_mut().filter(|shim| shim.is_bound()).all(Shim::is_gone)
     }
 
     pub(crate) fn bound(&self) -> impl Iterator<Item = &Shim> {

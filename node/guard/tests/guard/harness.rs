@@ -27,6 +27,9 @@ pub const TTL_MS: u32 = 1000;
 pub const HEARTBEAT_MS: u32 = 50;
 pub const KILL_BUDGET_MS: u32 = 50;
 
+/// The user `nobody`.
+pub const NOBODY: u32 = 65_534;
+
 pub type TestResult = Result<(), Failed>;
 
 /// A test; `needs_root` ones are skipped, or fail if everything is required, where there is no root.
@@ -239,7 +242,13 @@ pub struct Host {
     pub voter: Voter,
     sessions: u64,
     user: Option<u32>,
+    /// Run the guard through this command.
+    wrapper: Vec<&'static str>,
 }
+
+/// A user namespace in which no PID namespace can be made.
+const WITHOUT_NAMESPACES: [&str; 6] =
+    ["unshare", "-Ur", "/bin/sh", "-c", "echo 0 > /proc/sys/user/max_pid_namespaces && exec \"$@\"", "sh"];
 
 impl Host {
     pub fn start() -> Result<Self, Failed> {
@@ -248,11 +257,25 @@ impl Host {
 
     /// With another user for the guard.
     pub fn start_as(user: Option<u32>) -> Result<Self, Failed> {
+        Self::start_with(user, Vec::new())
+    }
+
+    /// With a guard that can make no PID namespaces; `None` where that can't be arranged.
+    pub fn start_without_namespaces() -> Result<Option<Self>, Failed> {
+        let mut trial = Command::new(WITHOUT_NAMESPACES[0]);
+        if !trial.args(&WITHOUT_NAMESPACES[1..]).arg("true").status().is_ok_and(|status| status.success()) {
+            println!("SKIPPED the rest: user namespaces can't be limited here");
+            return Ok(None);
+        }
+        Self::start_with(None, WITHOUT_NAMESPACES.to_vec()).map(Some)
+    }
+
+    fn start_with(user: Option<u32>, wrapper: Vec<&'static str>) -> Result<Self, Failed> {
         let directory = tempfile::tempdir()?;
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(directory.path(), open)?;
         let voter = Voter::start();
-        let mut host = Self { directory, guard: None, agent: None, voter, sessions: 0, user };
+        let mut host = Self { directory, guard: None, agent: None, voter, sessions: 0, user, wrapper };
         host.start_guard()?;
         host.connect()?;
         Ok(host)
@@ -264,8 +287,10 @@ impl Host {
 
     pub fn start_guard(&mut self) -> TestResult {
         self.agent = None;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.arg("guard").arg("--foreground");
+        let exe = std::env::current_exe()?.display().to_string();
+        let words: Vec<&str> = self.wrapper.iter().copied().chain([exe.as_str()]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]).arg("guard").arg("--foreground");
         command.arg("--run-dir").arg(self.path("run")).arg("--data-dir").arg(self.path("data"));
         command.stdin(Stdio::null()).stdout(Stdio::null());
         if std::env::var_os("GUARD_LOG").is_none() {
@@ -293,6 +318,20 @@ impl Host {
 
     pub fn pid(&self) -> i32 {
         i32::try_from(self.guard.as_ref().expect("a guard runs").id()).expect("a process id")
+    }
+
+    /// Lets another guard be started beside it.
+    pub fn take_guard(&mut self) -> Option<Child> {
+        self.guard.take()
+    }
+
+    pub fn put_guard(&mut self, guard: Option<Child>) {
+        self.guard = guard;
+    }
+
+    /// The guard's name in `/proc`.
+    pub fn own_name(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/comm", self.pid())).unwrap_or_default().trim().to_owned()
     }
 
     /// Kills the guard and waits until it is reaped.

@@ -41,7 +41,7 @@ fn start_of_last(file: &mut File, lines: usize) -> io::Result<Found> {
         let mut block = Vec::new();
         file.seek(SeekFrom::Start(begin))?;
         file.take(end - begin).read_to_end(&mut block)?;
-        for (offset, byte) in (begin..).zip(&block).rev() {
+        for (offset, byte) in (begin..end).rev().zip(block.iter().rev()) {
             if *byte == b'\n' && offset + 1 < length {
                 ends_seen += 1;
                 if ends_seen == lines {

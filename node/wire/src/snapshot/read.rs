@@ -110,6 +110,8 @@ impl StateReader {
         let state = &mut self.state;
         state.revision = Revision(header.revision);
         state.topology = Revision(header.topology);
+        state.observed = Revision(header.observed);
+        state.addresses = Revision(header.addresses);
         state.now = Stamp(header.now_ms);
         state.membership = Membership {
             id: MembershipId(header.membership),

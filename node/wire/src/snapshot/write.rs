@@ -34,6 +34,8 @@ fn header(state: &State) -> v1::StateHeader {
         version: STATE_VERSION,
         revision: state.revision.0,
         topology: state.topology.0,
+        observed: state.observed.0,
+        addresses: state.addresses.0,
         now_ms: state.now.0,
         cluster: state.cluster.as_ref().map(cluster),
         has_cluster: state.cluster.is_some(),

@@ -183,7 +183,8 @@ fn session_command() -> impl Strategy<Value = Command> {
         3 => open_session().prop_map(Command::OpenSession),
         1 => close.prop_map(Command::CloseSession),
         1 => (session_id(), plan()).prop_map(|(session, plan)| Command::Fenced { session, plan }),
-        1 => session_id().prop_map(|session| Command::Reopen { session }),
+        1 => (session_id(), any::<u64>())
+            .prop_map(|(session, to)| Command::Reopen { session, to: Reopens(to) }),
         3 => plan().prop_map(Command::ApplyPlan),
     ]
 }
@@ -193,16 +194,23 @@ fn report_command() -> impl Strategy<Value = Command> {
         prop_oneof![Just(StopCause::Revoked), text().prop_map(|message| StopCause::Failed { message }),];
     let stopped = (slot_id(), node_id(), option::of(session_id()), generation(), why)
         .prop_map(|(slot, node, session, generation, why)| Stopped { slot, node, session, generation, why });
-    let seen = (slot_id(), node_id(), generation(), instance_state(), any::<u32>(), option::of(text()))
-        .prop_map(|(slot, node, generation, state, restarts, message)| Observation {
-            slot,
-            node,
-            generation,
-            state,
-            restarts,
-            message,
-        });
-    prop_oneof![stopped.prop_map(Command::Stopped), seen.prop_map(Command::Observe)]
+    prop_oneof![stopped.prop_map(Command::Stopped), observe()]
+}
+
+fn observe() -> impl Strategy<Value = Command> {
+    (slot_id(), node_id(), generation(), instance_state(), any::<u32>(), option::of(text())).prop_map(
+        |(slot, node, generation, state, restarts, message)| {
+            Command::Observe(Observation { slot, node, generation, state, restarts, message })
+        },
+    )
+}
+
+fn annotate() -> impl Strategy<Value = Command> {
+    (service_name(), text(), option::of(text())).prop_map(|(service, key, value)| Command::AnnotateService {
+        service,
+        key,
+        value,
+    })
 }
 
 fn service_command() -> impl Strategy<Value = Command> {
@@ -216,8 +224,7 @@ fn service_command() -> impl Strategy<Value = Command> {
         service_name().prop_map(|service| Command::RestartService { service }),
         (service_name(), any::<u32>()).prop_map(|(service, count)| Command::ScaleService { service, count }),
         service_name().prop_map(|service| Command::RollbackService { service }),
-        (service_name(), text(), option::of(text()))
-            .prop_map(|(service, key, value)| Command::AnnotateService { service, key, value }),
+        annotate(),
         (slot_id(), option::of(node_id())).prop_map(|(slot, to)| Command::MoveInstance { slot, to }),
         service_name().prop_map(|service| Command::ClearFailures { service }),
     ]
@@ -228,7 +235,19 @@ pub fn command() -> impl Strategy<Value = Command> {
 }
 
 pub fn proposal() -> impl Strategy<Value = Proposal> {
-    (stamp(), number(), number(), text(), command()).prop_map(|(stamp, client, seq, actor, command)| {
-        Proposal { stamp, request: RequestId { client, seq }, actor, command }
+    proposal_of(command())
+}
+
+/// The commands that have a way of encoding of their own.
+pub fn frequent_proposal() -> impl Strategy<Value = Proposal> {
+    proposal_of(prop_oneof![observe(), annotate()])
+}
+
+fn proposal_of(command: impl Strategy<Value = Command>) -> impl Strategy<Value = Proposal> {
+    (stamp(), number(), number(), text(), command).prop_map(|(stamp, client, seq, actor, command)| Proposal {
+        stamp,
+        request: RequestId { client, seq },
+        actor,
+        command,
     })
 }

@@ -176,7 +176,7 @@ fn commands() -> Vec<Command> {
             plan: plan(),
         }),
         Command::Fenced { session: SessionId(2), plan: plan() },
-        Command::Reopen { session: SessionId(2) },
+        Command::Reopen { session: SessionId(2), to: Reopens(1) },
         Command::ApplyPlan(plan()),
         Command::Stopped(Stopped {
             slot: slot.clone(),

@@ -1,6 +1,6 @@
 //! Log entries.
 
-use muster_core::command::{Command, Proposal, SessionKey};
+use muster_core::command::{Command, OpenSession, Proposal, SessionKey};
 use muster_core::id::RequestId;
 use muster_core::time::Stamp;
 use muster_proto::v1;
@@ -10,9 +10,9 @@ use muster_wire::{
 use proptest::prelude::*;
 use prost::Message;
 
-use crate::command_strategy::{open_session, proposal};
+use crate::command_strategy::{frequent_proposal, open_session, proposal};
 
-fn opening(open: muster_core::command::OpenSession) -> Proposal {
+fn opening(open: OpenSession) -> Proposal {
     let command = Command::OpenSession(open);
     Proposal { stamp: Stamp(1), request: RequestId { client: 7, seq: 1 }, actor: "n1".to_owned(), command }
 }
@@ -28,9 +28,7 @@ proptest! {
 
     /// The direct way of the frequent commands writes what the generated code would write.
     #[test]
-    fn both_ways_of_encoding_agree(proposal in proposal()) {
-        let frequent = matches!(proposal.command, Command::AnnotateService { .. } | Command::Observe(_));
-        prop_assume!(frequent);
+    fn both_ways_of_encoding_agree(proposal in frequent_proposal()) {
         prop_assert_eq!(encode_proposal(&proposal), proposal_to_proto(&proposal).encode_to_vec());
     }
 
@@ -48,26 +46,27 @@ proptest! {
 
     #[test]
     fn redaction_leaves_other_commands_alone(proposal in proposal()) {
-        prop_assume!(!matches!(proposal.command, Command::OpenSession(_)));
-        let bytes = encode_proposal(&proposal);
-        prop_assert!(!carries_session_key(&bytes));
-        prop_assert_eq!(redact_proposal(&bytes), bytes);
+        if !matches!(proposal.command, Command::OpenSession(_)) {
+            let bytes = encode_proposal(&proposal);
+            prop_assert!(!carries_session_key(&bytes));
+            prop_assert_eq!(redact_proposal(&bytes), bytes);
+        }
     }
 
     #[test]
     fn no_bytes_make_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-        let _: Result<_, _> = decode_proposal(&bytes);
-        redact_proposal(&bytes);
+        drop(decode_proposal(&bytes));
+        prop_assert!(redact_proposal(&bytes).len() <= bytes.len());
     }
 
-    /// A cut entry either still holds no key, or nothing is left of it.
+    /// Of an entry that was cut within the session's part nothing is left.
     #[test]
     fn a_cut_entry_gives_no_key_away(open in open_session(), cut in any::<prop::sample::Index>()) {
-        prop_assume!(open.key.0.iter().all(|byte| *byte > 127));
-        let key = open.key.0;
+        let key = [0xa5; 32];
+        let open = OpenSession { key: SessionKey(key), ..open };
         let bytes = encode_proposal(&opening(open));
         let redacted = redact_proposal(&bytes[..cut.index(bytes.len())]);
-        prop_assert!(!redacted.windows(4).any(|window| key.windows(4).any(|part| part == window)));
+        prop_assert!(!redacted.windows(4).any(|part| part == &key[..4]));
     }
 }
 

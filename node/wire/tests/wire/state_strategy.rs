@@ -173,6 +173,8 @@ pub fn state() -> impl Strategy<Value = State> {
             let mut state = State {
                 revision: Revision(revision),
                 topology: Revision(topology),
+                observed: Revision(topology),
+                addresses: Revision(topology / 2),
                 now,
                 cluster,
                 membership,

@@ -274,7 +274,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_the_parser_panic(text in any::<String>()) {
-            let _: Result<Requirement, _> = text.parse();
+            drop(text.parse::<Requirement>());
         }
     }
 }

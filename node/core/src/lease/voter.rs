@@ -320,7 +320,9 @@ impl<R: Rules> VoterLease<R> {
     /// [`Refusal`] names the first condition that is not met.
     pub fn promise(&mut self, now: HostInstant, request: CloseRequest) -> Result<Promise, Refusal> {
         self.tick(now);
-        self.readiness()?;
+        if R::PROMISE_NEEDS_READINESS {
+            self.readiness()?;
+        }
         let own = self.list.membership.id;
         let VoterIdentity { node: voter, boot, .. } = self.identity;
         let known = self.sessions.get_mut(&request.session).ok_or(Refusal::NotOpen)?;

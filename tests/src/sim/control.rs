@@ -237,7 +237,7 @@ impl World {
             let wants_snapshot = next <= replica.base.0 || (lacks > SNAPSHOT_FROM && self.rng.percent(50));
             let prev = next - 1;
             // A snapshot may come at any time: the follower may hold the entries and not have applied them.
-            let unasked = !self.healed && self.rng.percent(4);
+            let unasked = !self.healed && self.rng.percent(10);
             match replica.term_at(prev) {
                 Some(prev_term) if !unasked && !(wants_snapshot && replica.ledger.revision >= next) => {
                     let entries = replica.entries_from(next, ENTRIES_AT_ONCE);

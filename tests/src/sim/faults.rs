@@ -9,6 +9,18 @@ use super::host::Death;
 use super::ledger::Entry;
 use super::world::{Event, Step, World, tell};
 
+/// Which faults a run has. What takes several steps is disturbed by other faults, so some runs have nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Theme {
+    /// All of them.
+    #[default]
+    Anything,
+    /// Changes of voters in the middle of trouble.
+    Voters,
+    /// Voters that miss a host one after the other.
+    Turns,
+}
+
 /// Without faults at first, so that everything gets started.
 const CALM_TTLS: Time = 2;
 /// Then faults.
@@ -38,6 +50,16 @@ impl World {
     /// One more fault, and the time of the next.
     pub(super) fn next_fault(&mut self) {
         if self.healed {
+            return;
+        }
+        if self.theme != Theme::Anything {
+            let next = self.rng.between(self.ttl(), 5 * self.ttl());
+            self.after(next, Event::Fault);
+            match self.theme {
+                Theme::Voters if self.rng.percent(80) => self.storm_against_the_host(),
+                Theme::Voters => self.choose_voters(),
+                Theme::Turns | Theme::Anything => self.rotation(),
+            }
             return;
         }
         let busy = self.rng.pick(&[1, 1, 3]).unwrap_or(1);
@@ -236,6 +258,34 @@ impl World {
         tell!(self, "the voters should be {:?}", self.wanted_voters);
     }
 
+    /// The worst change of voters: the host is left with a majority of the old voters that applies nothing new,
+    /// and the rest is a majority of the new ones. The change comes at once, or after the rest has given the host up.
+    fn storm_against_the_host(&mut self) {
+        let (host, length) = (self.a_host(), 4 * self.ttl());
+        let leader = self.replicas.values().filter(|replica| replica.leading.is_some()).max_by_key(|r| r.term);
+        let leader = leader.map(|replica| replica.id);
+        let old: Vec<NodeId> = self.wanted_voters.iter().copied().collect();
+        let followers: Vec<NodeId> = old.iter().copied().filter(|id| Some(*id) != leader).collect();
+        let kept: Vec<NodeId> = self.rng.shuffled(&followers).into_iter().take(old.len() / 2 + 1).collect();
+        let rest = old.iter().copied().filter(|id| !kept.contains(id));
+        let spare = self.replicas.keys().copied().filter(|id| !self.wanted_voters.contains(id));
+        self.storm_voters = match old.len() {
+            5 => rest.chain(kept.iter().copied().take(1)).collect(),
+            _ => old.iter().copied().chain(spare.take(2)).collect(),
+        };
+        tell!(self, "host {host} keeps {kept:?} only; the voters will be {:?}", self.storm_voters);
+        let others: Vec<NodeId> = self.replicas.keys().copied().filter(|id| !kept.contains(id)).collect();
+        for voter in others {
+            self.after(0, Event::Step(Step::Cut { host, voter, length }));
+        }
+        let stall = self.rng.percent(60);
+        for voter in kept.into_iter().filter(|_| stall) {
+            self.after(0, Event::Step(Step::StallApply { voter, length }));
+        }
+        let delay = if self.rng.percent(50) { self.ttl() * 5 / 4 } else { MS };
+        self.after(delay, Event::Step(Step::Voters));
+    }
+
     /// A change of voters in the middle of trouble: replicas that append but don't apply, and a split at about the
     /// moment of the change.
     fn storm(&mut self) {
@@ -343,6 +393,7 @@ impl World {
                 }
             }
             Step::Reopen { host } => self.reopen_again(host),
+            Step::Voters => self.wanted_voters.clone_from(&self.storm_voters),
         }
     }
 

@@ -11,6 +11,7 @@ use muster_core::time::Timing;
 use super::adversary::Adversary;
 use super::check::Violation;
 use super::clocks::{Clocks, MS, Time};
+use super::faults::Theme;
 use super::host::{Death, Host};
 use super::ledger::{Ledger, Slot, list_of};
 use super::network::{Message, Network};
@@ -68,6 +69,8 @@ pub enum Step {
     StallApply { voter: NodeId, length: Time },
     /// The host's session is taken back, or a former taking back is repeated.
     Reopen { host: NodeId },
+    /// The voters wished for by the last storm are wished for now.
+    Voters,
 }
 
 /// What an agent tells its guard.
@@ -99,10 +102,14 @@ pub struct World {
     pub adversary: Adversary,
     /// The voters wished for.
     pub wanted_voters: BTreeSet<NodeId>,
+    /// What the last storm wishes for.
+    pub storm_voters: BTreeSet<NodeId>,
     /// Whether leaders take nodes back (R9).
     pub reopens: bool,
     /// All clocks run at their limits, hosts slow and voters fast: the worst case for W.
     pub worst_clocks: bool,
+    /// Which faults this run has.
+    pub theme: Theme,
     /// All faults have ended.
     pub healed: bool,
     /// The highest index that any replica has applied.
@@ -156,9 +163,11 @@ impl World {
             hosts: BTreeMap::new(),
             network: Network::default(),
             adversary: Adversary::default(),
+            storm_voters: members.clone(),
             wanted_voters: members,
             reopens: rng.percent(60),
             worst_clocks: rng.percent(25),
+            theme: rng.pick(&[Theme::Anything, Theme::Anything, Theme::Voters, Theme::Turns]).unwrap_or_default(),
             healed: false,
             applied: 1,
             closed: BTreeSet::new(),

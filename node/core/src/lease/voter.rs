@@ -320,16 +320,14 @@ impl<R: Rules> VoterLease<R> {
     /// [`Refusal`] names the first condition that is not met.
     pub fn promise(&mut self, now: HostInstant, request: CloseRequest) -> Result<Promise, Refusal> {
         self.tick(now);
-        if R::PROMISE_NEEDS_READINESS {
-            self.readiness()?;
-        }
+        self.readiness()?;
         let own = self.list.membership.id;
         let VoterIdentity { node: voter, boot, .. } = self.identity;
         let known = self.sessions.get_mut(&request.session).ok_or(Refusal::NotOpen)?;
-        if R::PROMISE_NAMES_OWN_STATE && request.membership != own {
+        if request.membership != own {
             return Err(Refusal::OtherMembership { own });
         }
-        if R::PROMISE_NAMES_OWN_STATE && request.reopens != known.reopens {
+        if request.reopens != known.reopens {
             return Err(Refusal::OtherReopens { own: known.reopens });
         }
         let wait = wait_for_age::<R>(known, now);

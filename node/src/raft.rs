@@ -8,6 +8,8 @@
 //! **Architecture invariant:** openraft's types appear only in this module and below it, never in its public
 //! signatures.
 
+#[cfg(test)]
+mod conformance;
 mod handle;
 mod log_store;
 pub mod network;
@@ -162,12 +164,15 @@ async fn open_stores(directory: PathBuf, gate: Arc<dyn VoterGate>) -> Result<Sto
 
 fn config(options: &Options) -> Result<Config, StartError> {
     let timing = &options.timing;
+    let heartbeat_ms = u64::from(timing.raft_heartbeat_ms);
+    let election_min_ms = u64::from(timing.raft_election_min_ms);
     let config = Config {
         cluster_name: format!("{:032x}", options.group.cluster_id),
-        heartbeat_interval: u64::from(timing.raft_heartbeat_ms),
+        heartbeat_interval: heartbeat_ms,
         // A follower that has just answered an append needs no heartbeat; an idle one gets every one of them.
-        heartbeat_min_interval: Some(u64::from(timing.raft_heartbeat_ms) / 2),
-        election_timeout_min: u64::from(timing.raft_election_min_ms),
+        // Where the election follows the heartbeat closely, every one is sent.
+        heartbeat_min_interval: Some(if heartbeat_ms * 2 < election_min_ms { heartbeat_ms / 2 } else { 0 }),
+        election_timeout_min: election_min_ms,
         election_timeout_max: u64::from(timing.raft_election_max_ms),
         install_snapshot_timeout: SNAPSHOT_STALL_MS,
         max_payload_entries: MAX_PAYLOAD_ENTRIES,

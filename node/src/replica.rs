@@ -10,13 +10,13 @@ use muster_core::id::{NodeId, Revision};
 use muster_core::state::State;
 use muster_core::state::apply::Outcome;
 use muster_proto::v1;
-use muster_wire::snapshot::StateReader;
+use muster_wire::{SessionKeys, StateReader};
 use prost::Message;
 use tokio::sync::{broadcast, watch};
 
 use crate::acks::Acks;
 use crate::raft::{FatalApply, Frozen, MembershipView, Position, Replica, Reply};
-use crate::storage::history::History;
+use crate::storage::history::{self, History};
 use crate::storage::snapshot::{RecordReader, RecordWriter, SnapshotError};
 
 /// How many entries are kept for nodes that follow by stream; one that is further behind gets a snapshot.
@@ -168,8 +168,10 @@ impl NodeReplica {
         if events.is_empty() {
             return;
         }
+        for (sequence, event) in (0u32..).zip(&events) {
+            self.history.append(history_event(sequence, event));
+        }
         let events = Arc::new(events);
-        self.history.append(&events);
         // Without a watcher there is nobody to tell.
         let _watchers = self.events.send(events);
     }
@@ -194,6 +196,21 @@ impl NodeReplica {
             }
             entry.up_to(self.state.revision);
         });
+    }
+}
+
+fn history_event(sequence: u32, event: &Event) -> history::Event {
+    history::Event {
+        revision: event.revision.0,
+        sequence,
+        time_ms: event.time.0,
+        kind: event.kind.as_str().to_owned(),
+        node: event.node.as_ref().map(ToString::to_string),
+        service: event.service.as_ref().map(ToString::to_string),
+        detail: serde_json::json!({
+            "instance": event.instance.as_ref().map(ToString::to_string),
+            "message": event.message,
+        }),
     }
 }
 
@@ -238,12 +255,12 @@ impl Replica for NodeReplica {
         _membership: &MembershipView,
         records: &mut RecordReader,
     ) -> Result<(), SnapshotError> {
-        let mut reader = StateReader::default();
+        let mut reader = StateReader::new();
         while let Some(bytes) = records.next()? {
-            let record = v1::StateRecord::decode(bytes).map_err(|e| SnapshotError::record(&e))?;
-            reader.take(record).map_err(|e| SnapshotError::record(&e))?;
+            let record = v1::StateRecord::decode(bytes).map_err(|e| unusable(&e))?;
+            reader.push(record).map_err(|e| unusable(&e))?;
         }
-        let state = reader.finish().map_err(|e| SnapshotError::record(&e))?;
+        let state = reader.finish().map_err(|e| unusable(&e))?;
         self.replace(state);
         Ok(())
     }
@@ -257,10 +274,15 @@ fn members(view: &MembershipView) -> (Vec<BTreeSet<NodeId>>, BTreeSet<NodeId>) {
     (configs, standbys)
 }
 
+fn unusable(error: &dyn std::fmt::Display) -> SnapshotError {
+    SnapshotError::Record { detail: error.to_string() }
+}
+
 struct FrozenState(State);
 
 impl Frozen for FrozenState {
     fn write(self: Box<Self>, records: &mut RecordWriter) -> Result<(), SnapshotError> {
-        muster_wire::snapshot::write_state(&self.0, false, |record| records.record(&record.encode_to_vec()))
+        // Snapshots of Raft stay among its members, which may all become voters: they hold the keys.
+        muster_wire::write_state(&self.0, SessionKeys::Include, |record| records.record(&record.encode_to_vec()))
     }
 }

@@ -1,5 +1,12 @@
 //! Three Raft nodes in one process, over gRPC on loopback.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test that fails should panic where it fails"
+)]
+
 #[path = "support/toy.rs"]
 #[allow(dead_code, reason = "each test file uses a part of the toy")]
 mod toy;
@@ -103,7 +110,6 @@ async fn a_new_member_gets_a_snapshot_when_the_log_is_gone() {
     let directories = directories();
     let first = Node::start(1, directories[0].path(), None, 20).await.unwrap();
     first.raft.initialize_single(first.peer()).await.unwrap();
-    until("the node leads", || first.raft.status().role == Role::Leader).await;
     let content = Bytes::from(vec![7; 40_000]);
     for _ in 0..150 {
         first.raft.propose(content.clone()).await.unwrap();
@@ -130,7 +136,6 @@ async fn an_unknown_command_stops_the_agent_and_is_never_skipped() {
     let directory = tempfile::tempdir().unwrap();
     let node = Node::start(1, directory.path(), None, 10_000).await.unwrap();
     node.raft.initialize_single(node.peer()).await.unwrap();
-    until("the node leads", || node.raft.status().role == Role::Leader).await;
     node.raft.propose(command(1)).await.unwrap();
     assert!(matches!(node.raft.propose(Bytes::from_static(UNKNOWN)).await, Err(ProposeError::Fatal { .. })));
     let reason = tokio::time::timeout(Duration::from_secs(10), node.raft.stopped()).await.unwrap();
@@ -175,7 +180,6 @@ async fn a_node_of_another_incarnation_gets_nothing() {
     let directories = directories();
     let first = Node::start(1, directories[0].path(), None, 10_000).await.unwrap();
     first.raft.initialize_single(first.peer()).await.unwrap();
-    until("the node leads", || first.raft.status().role == Role::Leader).await;
     let other = Group { incarnation: 2, ..GROUP };
     let stranger = Node::start_in(other, 2, directories[1].path(), None, 10_000).await.unwrap();
     first.raft.add_learner(2, stranger.peer()).await.unwrap();
@@ -192,7 +196,6 @@ async fn a_second_address_is_used_when_the_first_is_dead() {
     let first = Node::start(1, directories[0].path(), None, 10_000).await.unwrap();
     let second = Node::start(2, directories[1].path(), None, 10_000).await.unwrap();
     first.raft.initialize_single(first.peer()).await.unwrap();
-    until("the node leads", || first.raft.status().role == Role::Leader).await;
     // Nobody listens on port 1.
     let addresses = vec!["127.0.0.1:1".to_owned(), second.address.to_string()];
     first.raft.add_learner(2, Peer { name: "n2".into(), addresses }).await.unwrap();

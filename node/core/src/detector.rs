@@ -12,6 +12,8 @@
 //! caller feeds it what it applies, runs [`Detector::poll`] after each input and at the latest after
 //! [`Detector::next_wakeup`], and carries out the [`Request`]s.
 
+#[cfg(test)]
+mod tests;
 mod watched;
 
 use std::collections::BTreeMap;
@@ -125,6 +127,11 @@ impl Detector {
     /// A session was closed.
     pub fn session_closed(&mut self, session: SessionId) {
         self.sessions.remove(&session);
+    }
+
+    /// The sessions that it watches.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.sessions.keys().copied()
     }
 
     // ---- what the voters say --------------------------------------------------------------------------------

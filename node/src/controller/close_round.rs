@@ -89,7 +89,7 @@ impl Controller {
         tokio::spawn(async move {
             match tokio::time::timeout(ASK_TIMEOUT, link.lease_ages(request)).await {
                 Ok(Ok(reply)) => {
-                    // Ages are as of the answer's making, which was before now: they are never too young.
+                    // The ages were read before now, so they are taken for a little younger than they are.
                     let answer = VoterAnswer::Ages {
                         at: clock::host_now(),
                         reports: age_reports(&reply.into_inner()),

@@ -30,7 +30,7 @@ impl Controller {
         if self.hand_over_when_drained(leading, state) {
             return;
         }
-        let facts = self.facts(leading);
+        let facts = self.facts(leading, state);
         let Some(change) = next_change(state, &facts) else { return };
         tracing::info!(?change, "changing the control plane's members");
         leading.members_in_flight = true;
@@ -41,7 +41,7 @@ impl Controller {
         });
     }
 
-    fn facts(&self, leading: &Leading) -> Facts {
+    fn facts(&self, leading: &Leading, state: &State) -> Facts {
         let status = self.raft.status();
         let recent = |id: &u64| {
             *id == self.me.0 || status.since_ack.get(id).copied().flatten().is_some_and(|age| age < REACHABLE)
@@ -51,7 +51,15 @@ impl Controller {
         let caught_up = |id: &u64| {
             status.matched.get(id).copied().flatten().is_some_and(|m| m + CAUGHT_UP_ENTRIES >= last)
         };
+        let as_declared = |id: &u64, peer: &Peer| {
+            state.nodes.get(&NodeId(*id)).is_none_or(|n| {
+                n.name.as_str() == peer.name && n.description.addresses == peer.addresses
+            })
+        };
+        let outdated = status.peers.iter().filter(|(id, peer)| !as_declared(id, peer));
         Facts {
+            outdated: outdated.map(|(id, _)| NodeId(*id)).collect(),
+            now: super::close_round::now(state),
             reachable: members.iter().filter(|id| recent(id)).map(|id| NodeId(*id)).collect(),
             caught_up: members.iter().filter(|id| recent(id) && caught_up(id)).map(|id| NodeId(*id)).collect(),
             sessions_in_time: leading.detector.membership_change_allowed(clock::host_now()),

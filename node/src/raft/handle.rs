@@ -165,14 +165,14 @@ impl RaftHandle {
         }
     }
 
-    /// Makes a new cluster with this node as its only voter.
+    /// Makes a new cluster with this node as its only voter, and returns when it leads.
     ///
     /// # Errors
     /// [`ChangeError::Refused`] when this node belongs to a cluster already.
     pub async fn initialize_single(&self, peer: Peer) -> Result<(), ChangeError> {
         let members = BTreeMap::from([(self.id, peer)]);
         match self.raft.initialize(members).await {
-            Ok(()) => Ok(()),
+            Ok(()) => self.leads().await,
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => {
                 Err(ChangeError::Refused { detail: "this node already belongs to a cluster".into() })
             }
@@ -181,6 +181,21 @@ impl RaftHandle {
             }
             Err(RaftError::Fatal(fatal)) => Err(ProposeError::Fatal { reason: fatal.to_string() }.into()),
         }
+    }
+
+    async fn leads(&self) -> Result<(), ChangeError> {
+        let mut leadership = self.leadership();
+        let leads = async {
+            while leadership.now().role != Role::Leader {
+                if leadership.changed().await.is_none() {
+                    let reason = self.stopped().await;
+                    return Err(ProposeError::Fatal { reason }.into());
+                }
+            }
+            // Its first entries are applied: only then can members be added.
+            self.read_barrier().await.map_err(|error| ChangeError::Busy { detail: error.to_string() })
+        };
+        tokio::time::timeout(CHANGE_TIMEOUT, leads).await.unwrap_or(Err(ProposeError::TimedOut.into()))
     }
 
     /// Adds a member without a vote. Returns when that is committed; it catches up afterwards.

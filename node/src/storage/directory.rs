@@ -27,6 +27,7 @@ pub const HEADROOM_BYTES: u64 = 256 << 20;
 const LOCK_FILE: &str = "agent.lock";
 const FORMAT_FILE: &str = "FORMAT";
 const IDENTITY_FILE: &str = "identity.json";
+const RETIRED_FILE: &str = "identity.left.json";
 const MACHINE_ID_FILES: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
 /// Which node of which cluster a data directory belongs to.
@@ -190,6 +191,12 @@ impl DataDirectory {
                 cluster: owner.cluster_name.clone(),
             });
         }
+        // A log without an identity is that of a node that has left; it must not be taken for the new one's.
+        let old = self.raft();
+        if old.exists() {
+            let aside = self.path.join(format!("raft.left-{}", identity.node_id));
+            fs::rename(&old, &aside).map_err(FileError::of("rename", &old))?;
+        }
         self.write_identity(identity)
     }
 
@@ -222,6 +229,16 @@ pub fn free_bytes(path: &Path) -> Result<u64, FileError> {
     let stat = nix::sys::statvfs::statvfs(path)
         .map_err(|errno| FileError::of("measure the free space of", path)(errno.into()))?;
     Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
+}
+
+/// Sets the identity of a node that has left aside; the directory can be claimed for a new one after that.
+///
+/// # Errors
+/// When the file can't be renamed.
+pub fn retire(directory: &Path) -> io::Result<PathBuf> {
+    let retired = directory.join(RETIRED_FILE);
+    fs::rename(directory.join(IDENTITY_FILE), &retired)?;
+    Ok(retired)
 }
 
 /// Whether less than [`HEADROOM_BYTES`] are free. A file system that can't be asked counts as roomy: this

@@ -204,6 +204,12 @@ impl Log {
     pub fn truncate_after(&self, keep: Option<Position>, done: Completion) -> io::Result<()> {
         let mut guard = self.write_guard()?;
         let inner = guard.as_mut().ok_or_else(closed)?;
+        let nothing_after =
+            inner.log_state().last().is_none_or(|last| keep.is_some_and(|keep| keep >= *last));
+        if nothing_after {
+            done.finish(Ok(()));
+            return Ok(());
+        }
         let truncated = inner.truncate(keep.map_or(0, |position| position.index + 1));
         self.checked(truncated)?;
         let flushed = inner.flush(true, Some(self.watched(done)));

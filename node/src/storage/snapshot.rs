@@ -52,7 +52,7 @@ pub enum SnapshotError {
         /// Its format.
         format: u32,
     },
-    /// The newest snapshot is damaged and the log does not reach back to an older one.
+    /// The newest snapshot is damaged or missing, and the log does not reach back to an older one.
     #[error(
         "this node cannot rebuild its state: {damage}, and the log holds only the entries after {log_begins_after}. \
          Nothing was changed. Remove the node from the cluster, move its data directory away and join it again; \
@@ -118,12 +118,13 @@ impl Snapshots {
                 Err(error) => return Err(error),
             }
         }
-        if let (Some((path, detail)), Some(log_begins_after)) = (damaged.first(), log_begins_after) {
-            let covered = usable.as_ref().is_some_and(|file| file.position() >= Some(log_begins_after));
-            if !covered {
-                let damage = format!("the snapshot {} is damaged ({detail})", path.display());
-                return Err(SnapshotError::Lost { damage, log_begins_after });
-            }
+        let reaches_the_log = usable.as_ref().and_then(|file| file.position()) >= log_begins_after;
+        if let (false, Some(log_begins_after)) = (reaches_the_log, log_begins_after) {
+            let damage = match damaged.first() {
+                Some((path, detail)) => format!("the snapshot {} is damaged ({detail})", path.display()),
+                None => format!("the newest snapshot is missing from {}", self.directory.display()),
+            };
+            return Err(SnapshotError::Lost { damage, log_begins_after });
         }
         for (path, detail) in damaged {
             tracing::error!(

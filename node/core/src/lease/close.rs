@@ -156,3 +156,66 @@ pub fn judge_reopen(open_reopens: Option<Reopens>, to: Reopens) -> Result<(), Re
     let current = open_reopens.ok_or(ReopenRefusal::NotOpen)?;
     if to.0 == current.0.saturating_add(1) { Ok(()) } else { Err(ReopenRefusal::OtherReopens { current }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::rules::Sound;
+
+    fn close(promises: &[(u64, u64)]) -> CloseSession {
+        CloseSession {
+            session: SessionId(20),
+            membership: MembershipId(5),
+            reopens: Reopens(1),
+            promises: promises.iter().map(|(node, boot)| (NodeId(*node), BootId(*boot))).collect(),
+        }
+    }
+
+    fn judge(close: &CloseSession, open: Option<u64>) -> Result<(), CloseRefusal> {
+        let membership = Membership::uniform(MembershipId(5), [1, 2, 3].map(NodeId));
+        // The newest boot of voter n is 10·n.
+        judge_close::<Sound>(close, open.map(Reopens), &membership, |node| Some(BootId(node.0 * 10)))
+    }
+
+    #[test]
+    fn a_close_with_a_majority_of_current_promises_is_taken() {
+        assert_eq!(judge(&close(&[(1, 10), (3, 30)]), Some(1)), Ok(()));
+        assert_eq!(judge(&close(&[(1, 10), (2, 20), (3, 30)]), Some(1)), Ok(()));
+    }
+
+    #[test]
+    fn every_forged_or_outdated_close_is_refused() {
+        let good = close(&[(1, 10), (3, 30)]);
+        assert_eq!(judge(&good, None), Err(CloseRefusal::NotOpen));
+        assert_eq!(judge(&good, Some(2)), Err(CloseRefusal::OtherReopens { current: Reopens(2) }));
+        let other = CloseSession { membership: MembershipId(4), ..good };
+        assert_eq!(judge(&other, Some(1)), Err(CloseRefusal::OtherMembership { current: MembershipId(5) }));
+        assert_eq!(judge(&close(&[(1, 10)]), Some(1)), Err(CloseRefusal::NoMajority));
+        assert_eq!(judge(&close(&[]), Some(1)), Err(CloseRefusal::NoMajority));
+        let twice = close(&[(1, 10), (1, 10)]);
+        assert_eq!(judge(&twice, Some(1)), Err(CloseRefusal::NamedTwice { node: NodeId(1) }));
+        let stranger = close(&[(1, 10), (2, 20), (4, 40)]);
+        assert_eq!(judge(&stranger, Some(1)), Err(CloseRefusal::NotVoter { node: NodeId(4) }));
+        let restarted = close(&[(1, 10), (3, 29)]);
+        assert_eq!(judge(&restarted, Some(1)), Err(CloseRefusal::OldBoot { node: NodeId(3) }));
+    }
+
+    #[test]
+    fn a_late_duplicate_of_a_voters_start_is_refused() {
+        assert_eq!(judge_voter_up::<Sound>(BootId(0), BootId(1), BootId(0)), Ok(()));
+        assert_eq!(judge_voter_up::<Sound>(BootId(1), BootId(2), BootId(1)), Ok(()));
+        let late = judge_voter_up::<Sound>(BootId(2), BootId(1), BootId(0));
+        assert_eq!(late, Err(VoterUpRefusal::OtherPredecessor { current: BootId(2) }));
+        assert_eq!(judge_voter_up::<Sound>(BootId(2), BootId(0), BootId(2)), Err(VoterUpRefusal::NoBoot));
+    }
+
+    #[test]
+    fn a_reopen_raises_the_count_by_one() {
+        assert_eq!(judge_reopen(Some(Reopens(1)), Reopens(2)), Ok(()));
+        assert_eq!(judge_reopen(None, Reopens(1)), Err(ReopenRefusal::NotOpen));
+        for to in [0, 1, 3] {
+            let refused = judge_reopen(Some(Reopens(1)), Reopens(to));
+            assert_eq!(refused, Err(ReopenRefusal::OtherReopens { current: Reopens(1) }));
+        }
+    }
+}

@@ -20,6 +20,8 @@ mod adoption;
 mod clock_rates;
 mod saved;
 mod sends;
+#[cfg(test)]
+mod tests;
 mod votes;
 
 use std::marker::PhantomData;
@@ -337,7 +339,7 @@ impl<R: Rules> HostLease<R> {
             // Never sent by this session, or so long ago that it can't renew anything: no word of a voter.
             return HostEffect::default();
         }
-        if let Some(list) = &ack.list {
+        if let Some(list) = ack.list.as_ref().filter(|_| R::FOLLOWS_MEMBERSHIP) {
             self.on_list(ack, list, &mut effect);
         }
         if self.heard_of(ack.voter) {
@@ -372,7 +374,7 @@ impl<R: Rules> HostLease<R> {
     /// membership held has acked, or a later one. True when the deadline moved.
     fn renew(&mut self, now: HostInstant) -> bool {
         let membership = &self.grant.list.membership;
-        let counts = |vote: &Vote| !R::ACK_NAMES_HELD_MEMBERSHIP || vote.membership == membership.id;
+        let counts = |vote: &Vote| !R::FOLLOWS_MEMBERSHIP || vote.membership == membership.id;
         let acked = if R::LEASE_NEEDS_MAJORITY {
             self.votes.majority_seq(membership, counts)
         } else {

@@ -27,8 +27,9 @@ pub trait Rules: Copy + Debug + Default + Send + Sync + 'static {
 
     /// R3: a lease rests on acks of a majority, of both halves of a joint membership; not on one ack.
     const LEASE_NEEDS_MAJORITY: bool = true;
-    /// R3: only acks that name exactly the membership held count.
-    const ACK_NAMES_HELD_MEMBERSHIP: bool = true;
+    /// R3: only acks that name the membership held count, and a newer one is adopted. Without it the host goes on
+    /// with the list of its grant and counts whatever that list's voters ack.
+    const FOLLOWS_MEMBERSHIP: bool = true;
     /// R3: a newer list is adopted when a majority of the list held vouches for it; not on one voter's word.
     const LIST_NEEDS_MAJORITY: bool = true;
     /// R3: from which moment a lease counts: the send time, never the time of receipt.

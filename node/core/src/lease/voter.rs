@@ -12,6 +12,8 @@
 
 mod promise;
 mod session;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::marker::PhantomData;

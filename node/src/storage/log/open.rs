@@ -96,47 +96,14 @@ fn open_catching_panics(directory: &Path) -> Result<RaftLog, OpenError> {
         Ok(Err(source)) if source.raw_os_error().is_some() => {
             Err(OpenError::Io { directory: directory.to_owned(), source })
         }
-        Ok(Err(error)) => Err(damaged(describe(directory, &error))),
+        // The library names the offset, and the file as ChunkId(N).
+        Ok(Err(error)) => Err(damaged(format!("{error} (ChunkId(N) is the file r-N.wal)"))),
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no detail");
             Err(damaged(format!("reading it failed unexpectedly ({text})")))
         }
     }
-}
-
-/// Adds file and offset to a damage report of the library, which logs them but doesn't return them.
-fn describe(directory: &Path, error: &io::Error) -> String {
-    match first_bad_record(directory) {
-        Some((file, offset)) => format!("{error}, in the file {file} at offset {offset}"),
-        None => error.to_string(),
-    }
-}
-
-/// Finds the first record that can't be read, if the files can be walked at all.
-fn first_bad_record(directory: &Path) -> Option<(String, u64)> {
-    use chunked_wal::{ChunkedWal, Config};
-    type Wal = ChunkedWal<raft_log::RaftWalTypes<LogTypes>>;
-    let config = config(directory).ok()?.wal;
-    let walk = || {
-        let lock = Wal::acquire_lock(&config).ok()?;
-        let mut end = 0;
-        let mut found = None;
-        Wal::dump_records(&config, &lock, |chunk, index, record| {
-            match record {
-                _ if found.is_some() => {}
-                Ok((segment, _)) => end = segment.offset + segment.size,
-                Err(_) => {
-                    let offset = if index == 0 { 0 } else { end };
-                    found = Some((Config::chunk_file_name(chunk), offset));
-                }
-            }
-            Ok(())
-        })
-        .ok()?;
-        found
-    };
-    catch_unwind(AssertUnwindSafe(walk)).ok().flatten()
 }
 
 /// The names of the log's files, in their order, with their sizes.

@@ -20,7 +20,7 @@ impl State {
         judge_voter_up::<Sound>(current, boot, replaces.unwrap_or_default())
             .map_err(|why| Refusal::StaleVoterUp { voter, why })?;
         self.edit_node(voter, |node| node.boot = Some(boot));
-        Ok(Effect::CHANGED)
+        Ok(Effect::TOPOLOGY)
     }
 
     /// R11: refused until the node's old session is closed by R7 or Fenced.
@@ -109,7 +109,7 @@ impl State {
         let message =
             format!("node {} was taken back: only a minority of voters missed it", self.name_of(node));
         events.push(self.node_event(EventKind::NodeTakenBack, node, message));
-        Ok(Effect::CHANGED)
+        Ok(Effect::TOPOLOGY)
     }
 
     /// Ends a session: frees the exclusive slots of its node and marks the other instances adrift (R13).

@@ -1,0 +1,132 @@
+//! The detector's decisions; with real voters it is tested in the simulation.
+
+use super::*;
+use crate::id::MembershipId;
+use crate::lease::voter::AgeReport;
+
+const SESSION: SessionId = SessionId(20);
+
+fn at(ms: u64) -> HostInstant {
+    HostInstant::both((1_000_000 + ms) * 1_000_000)
+}
+
+fn detector() -> Detector {
+    let membership = Membership::uniform(MembershipId(5), [1, 2, 3].map(NodeId));
+    let mut detector = Detector::new(Timing::LAN, membership);
+    (1..=3).for_each(|node| detector.voter_up_applied(NodeId(node), BootId(node * 10)));
+    detector.session_opened(OpenSession {
+        session: SESSION,
+        node: NodeId(9),
+        ttl_ms: 1000,
+        reopens: Reopens(0),
+    });
+    detector
+}
+
+fn report(detector: &mut Detector, now_ms: u64, voter: u64, age_ms: u64, promised: Option<u64>) {
+    let report = AgeReport {
+        session: SESSION,
+        age: Duration::from_millis(age_ms),
+        promised: promised.map(Reopens),
+        agent_absent: Duration::ZERO,
+    };
+    let reports = AgeReports { voter: NodeId(voter), boot: BootId(voter * 10), sessions: vec![report] };
+    detector.on_ages(at(now_ms), &reports);
+}
+
+fn request() -> CloseRequest {
+    CloseRequest { session: SESSION, membership: MembershipId(5), reopens: Reopens(0) }
+}
+
+fn promise(voter: u64, boot: u64) -> Promise {
+    let CloseRequest { session, membership, reopens } = request();
+    Promise { session, membership, reopens, voter: NodeId(voter), boot: BootId(boot) }
+}
+
+#[test]
+fn the_round_starts_the_moment_a_majority_is_at_w() {
+    let mut detector = detector();
+    let all = [1, 2, 3].map(NodeId).to_vec();
+    assert_eq!(detector.poll(at(0)), [Request::AskAges { voters: all }]);
+    report(&mut detector, 5, 1, 1000, None);
+    report(&mut detector, 5, 2, 20, None);
+    report(&mut detector, 5, 3, 980, None);
+    assert_eq!(detector.next_wakeup(at(5)), Duration::from_millis(51), "voter 3 is the second to reach 1031");
+    assert_eq!(detector.poll(at(55)), []);
+    let voters = vec![NodeId(1), NodeId(3)];
+    assert_eq!(detector.poll(at(56)), [Request::AskPromise { voters: voters.clone(), request: request() }]);
+    assert_eq!(detector.poll(at(57)), [], "they are given time to answer");
+    assert_eq!(detector.poll(at(106)), [Request::AskPromise { voters, request: request() }]);
+}
+
+#[test]
+fn a_majority_of_promises_of_current_boots_is_a_close() {
+    let mut detector = detector();
+    detector.poll(at(0));
+    detector.on_promise(promise(1, 10));
+    detector.on_promise(promise(2, 19));
+    detector.on_promise(Promise { membership: MembershipId(4), ..promise(3, 30) });
+    assert_eq!(detector.poll(at(1)), [], "one is of an old boot, one of an old membership");
+    detector.on_promise(promise(3, 30));
+    let promises = vec![(NodeId(1), BootId(10)), (NodeId(3), BootId(30))];
+    let close = CloseSession { session: SESSION, membership: MembershipId(5), reopens: Reopens(0), promises };
+    assert_eq!(detector.poll(at(2)), [Request::Close(close.clone())]);
+    assert_eq!(detector.poll(at(3)), []);
+    let again = detector.poll(at(2 + 500));
+    assert!(again.contains(&Request::Close(close)), "until it is applied");
+    detector.session_closed(SESSION);
+    assert!(detector.health(at(600), SESSION).is_none());
+}
+
+#[test]
+fn a_change_of_membership_voids_the_promises() {
+    let mut detector = detector();
+    detector.poll(at(0));
+    detector.on_promise(promise(1, 10));
+    detector.on_promise(promise(3, 30));
+    detector.membership_applied(Membership::uniform(MembershipId(6), [1, 2, 3].map(NodeId)));
+    assert_eq!(detector.poll(at(1)), []);
+}
+
+#[test]
+fn who_was_given_up_by_a_minority_is_taken_back() {
+    let mut detector = detector();
+    detector.poll(at(0));
+    report(&mut detector, 0, 1, 1500, Some(0));
+    report(&mut detector, 0, 2, 10, None);
+    assert_eq!(detector.poll(at(1)), [], "two voters are not heard of yet");
+    report(&mut detector, 1, 3, 30, None);
+    assert_eq!(detector.poll(at(2)), [Request::Reopen { session: SESSION, to: Reopens(1) }]);
+    assert_eq!(detector.poll(at(3)), []);
+    detector.session_reopened(SESSION, Reopens(1));
+    assert_eq!(detector.poll(at(4)), []);
+}
+
+#[test]
+fn a_refusal_corrects_the_age() {
+    let mut detector = detector();
+    detector.poll(at(0));
+    (1..=3).for_each(|voter| report(&mut detector, 0, voter, 1031, None));
+    assert_eq!(detector.poll(at(0)).len(), 1);
+    let wait = Duration::from_millis(1000);
+    (1..=2).for_each(|voter| {
+        detector.on_refusal(at(1), NodeId(voter), SESSION, Refusal::TooYoung { wait });
+    });
+    assert_eq!(detector.poll(at(60)), []);
+    assert!(!detector.overdue(at(60), SESSION));
+}
+
+#[test]
+fn a_session_is_overdue_from_a_third_of_its_ttl() {
+    let mut detector = detector();
+    assert!(!detector.membership_change_allowed(at(0)), "nothing is known yet");
+    for (voter, age_ms) in [(1, 40), (2, 60), (3, 900)] {
+        report(&mut detector, 0, voter, age_ms, None);
+    }
+    let health = detector.health(at(100), SESSION).expect("open");
+    assert_eq!(health.lease_age, Some(Duration::from_millis(160)));
+    assert_eq!(health.headroom, Duration::from_millis(840));
+    assert!(detector.membership_change_allowed(at(100)));
+    assert!(detector.overdue(at(300), SESSION));
+    assert!(!detector.membership_change_allowed(at(300)));
+}

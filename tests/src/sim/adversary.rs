@@ -1,0 +1,131 @@
+//! Over-approximates every leader: whatever was promised or proposed once may be used at any later time. Safety must
+//! not rest on a leader's patience, memory or clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster_core::id::{BootId, MembershipId, NodeId, Reopens, SessionId};
+use muster_core::lease::close::CloseSession;
+use muster_core::lease::voter::{CloseRequest, Promise};
+use muster_core::lease::{Fenced, Tenure};
+
+use super::clocks::MS;
+use super::ledger::Entry;
+use super::network::Message;
+use super::replica::{CLUSTER, INCARNATION};
+use super::world::{Event, World, tell};
+
+/// How many former proposals are kept.
+const MEMORY: usize = 64;
+
+/// What was ever said.
+#[derive(Debug, Default)]
+pub struct Adversary {
+    /// Whether it does anything in this run.
+    pub active: bool,
+    /// Every promise ever given.
+    pub promises: Vec<Promise>,
+    proposals: Vec<Entry>,
+}
+
+impl Adversary {
+    /// Keeps a proposal that may turn up again.
+    pub fn remember(&mut self, entry: &Entry) {
+        let again = matches!(
+            entry,
+            Entry::VoterUp { .. } | Entry::Reopen { .. } | Entry::Open { .. } | Entry::Close { .. } | Entry::Stopped { .. }
+        );
+        if again && self.proposals.len() < MEMORY {
+            self.proposals.push(entry.clone());
+        }
+    }
+}
+
+impl World {
+    /// The adversary's turn.
+    pub(super) fn adversary_acts(&mut self) {
+        if self.healed || !self.adversary.active {
+            return;
+        }
+        let next = self.rng.between(self.ttl() / 40, self.ttl() / 8);
+        self.after(next.max(MS), Event::Adversary);
+        let leaders: Vec<NodeId> =
+            self.replicas.values().filter(|replica| replica.up && replica.leading.is_some()).map(|r| r.id).collect();
+        let Some(leader) = self.rng.pick(&leaders) else { return };
+        match self.rng.below(10) {
+            0..=3 => self.ask_early(leader),
+            4..=7 => self.close_with_anything(leader),
+            8 => self.repeat_proposal(leader),
+            _ => self.reopen_anything(leader),
+        }
+    }
+
+    /// Asks every voter for a promise of a session that need not be overdue.
+    fn ask_early(&mut self, leader: NodeId) {
+        let Some(replica) = self.replicas.get(&leader) else { return };
+        let sessions: Vec<(SessionId, Reopens)> =
+            replica.ledger.sessions.values().map(|session| (session.open.session, session.open.reopens)).collect();
+        let applied = replica.ledger.list.membership.id;
+        let appended = replica.effective().id;
+        let Some((session, reopens)) = self.rng.pick(&sessions) else { return };
+        let membership = self.rng.pick(&[applied, appended]).unwrap_or(applied);
+        let request = CloseRequest { session, membership, reopens };
+        let replicas: Vec<NodeId> = self.replicas.keys().copied().collect();
+        for voter in replicas {
+            self.send(leader, voter, Message::AskPromise(request));
+        }
+    }
+
+    /// Closes a session with promises that belong together, however old they are.
+    fn close_with_anything(&mut self, leader: NodeId) {
+        let Some(replica) = self.replicas.get(&leader) else { return };
+        let open: BTreeSet<SessionId> = replica.ledger.sessions.keys().copied().collect();
+        let mut groups: BTreeMap<(SessionId, MembershipId, Reopens), BTreeMap<NodeId, BootId>> = BTreeMap::new();
+        for promise in &self.adversary.promises {
+            if open.contains(&promise.session) {
+                let group = groups.entry((promise.session, promise.membership, promise.reopens)).or_default();
+                let newer = !group.contains_key(&promise.voter) || self.rng.percent(50);
+                if newer {
+                    group.insert(promise.voter, promise.boot);
+                }
+            }
+        }
+        let keys: Vec<_> = groups.keys().copied().collect();
+        let Some(key) = self.rng.pick(&keys) else { return };
+        let (session, membership, reopens) = key;
+        let promises: Vec<(NodeId, BootId)> = groups.remove(&key).unwrap_or_default().into_iter().collect();
+        let close = CloseSession { session, membership, reopens, promises };
+        self.propose(leader, Entry::Close { close, plan: Vec::new() });
+    }
+
+    /// A duplicate of something proposed earlier.
+    fn repeat_proposal(&mut self, leader: NodeId) {
+        let len = u64::try_from(self.adversary.proposals.len()).unwrap_or(0);
+        let at = usize::try_from(self.rng.below(len)).unwrap_or(0);
+        let Some(entry) = self.adversary.proposals.get(at).cloned() else { return };
+        self.send(leader, leader, Message::Propose(entry));
+    }
+
+    /// Takes a node back that nobody gave up, or repeats that.
+    fn reopen_anything(&mut self, leader: NodeId) {
+        if !self.reopens {
+            return;
+        }
+        let Some(replica) = self.replicas.get(&leader) else { return };
+        let sessions: Vec<(SessionId, Reopens)> =
+            replica.ledger.sessions.values().map(|session| (session.open.session, session.open.reopens)).collect();
+        let Some((session, reopens)) = self.rng.pick(&sessions) else { return };
+        let to = Reopens(reopens.0 + self.rng.below(2));
+        self.propose(leader, Entry::Reopen { session, to });
+    }
+
+    /// Somebody with the node's identity but without the session's key says that the session is fenced.
+    pub(super) fn forge_fenced(&mut self, node: NodeId) {
+        let Some(session) = self.hosts.get(&node).and_then(|host| host.session()) else { return };
+        let tenure = Tenure { cluster: CLUSTER, incarnation: INCARNATION, node, session };
+        let replicas: Vec<NodeId> = self.replicas.keys().copied().collect();
+        tell!(self, "somebody else says that session {session} is fenced");
+        for replica in replicas {
+            self.send(node, replica, Message::Fenced(Fenced { tenure }, 0));
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! A host's two clocks, each at a rate of its own within ρ of true time.
+
+use muster_core::time::HostInstant;
+
+use super::rng::Rng;
+
+/// True time in nanoseconds since the run began. No part of the protocol sees it.
+pub type Time = u64;
+
+/// A millisecond of true time.
+pub const MS: Time = 1_000_000;
+/// A rate of one, in parts per million.
+const ONE_PPM: u64 = 1_000_000;
+/// ρ, in parts per million.
+const RHO_PPM: u64 = 10_000;
+
+/// The two clocks of one host.
+#[derive(Clone, Debug)]
+pub struct Clocks {
+    since: Time,
+    reading: HostInstant,
+    boottime_ppm: u64,
+    raw_ppm: u64,
+}
+
+impl Clocks {
+    /// Clocks that have been running for a while.
+    pub fn new(rng: &mut Rng) -> Self {
+        let reading = HostInstant {
+            boottime_ns: rng.between(1_000, 2_000) * 1000 * MS,
+            raw_ns: rng.between(500, 1_000) * 1000 * MS,
+        };
+        let mut clocks = Self { since: 0, reading, boottime_ppm: ONE_PPM, raw_ppm: ONE_PPM };
+        clocks.drift(0, rng);
+        clocks
+    }
+
+    /// What the clocks show at `at`.
+    #[must_use]
+    pub fn read(&self, at: Time) -> HostInstant {
+        let passed = at.saturating_sub(self.since);
+        HostInstant {
+            boottime_ns: self.reading.boottime_ns + scaled(passed, self.boottime_ppm),
+            raw_ns: self.reading.raw_ns + scaled(passed, self.raw_ppm),
+        }
+    }
+
+    /// Gives both clocks new rates: often both at the same end of what is allowed, which is the worst case.
+    pub fn drift(&mut self, at: Time, rng: &mut Rng) {
+        self.reading = self.read(at);
+        self.since = at;
+        let (slow, fast) = (ONE_PPM - RHO_PPM, ONE_PPM + RHO_PPM);
+        (self.boottime_ppm, self.raw_ppm) = match rng.below(5) {
+            0 => (slow, slow),
+            1 => (fast, fast),
+            2 => (ONE_PPM, ONE_PPM),
+            _ => (rng.between(slow, fast), rng.between(slow, fast)),
+        };
+    }
+
+    /// Stops both clocks for the time between `from` and `to`: a virtual machine whose guest clock was paused.
+    pub fn lose(&mut self, from: Time, to: Time) {
+        self.reading = self.read(from);
+        self.since = to;
+    }
+
+    /// When `CLOCK_BOOTTIME` shows this value, if the rate stays.
+    #[must_use]
+    pub fn when_boottime(&self, boottime_ns: u64) -> Time {
+        let left = boottime_ns.saturating_sub(self.reading.boottime_ns);
+        self.since + u64::try_from(u128::from(left) * u128::from(ONE_PPM) / u128::from(self.boottime_ppm)).unwrap_or(u64::MAX / 2) + 1
+    }
+
+    /// How long these clocks take, at least, for `left_ns` of either clock, in true time.
+    #[must_use]
+    pub fn true_ns(&self, left_ns: u64) -> Time {
+        let fastest = self.boottime_ppm.max(self.raw_ppm);
+        u64::try_from(u128::from(left_ns) * u128::from(ONE_PPM) / u128::from(fastest)).unwrap_or(u64::MAX / 2) + 1
+    }
+}
+
+fn scaled(ns: u64, ppm: u64) -> u64 {
+    u64::try_from(u128::from(ns) * u128::from(ppm) / u128::from(ONE_PPM)).unwrap_or(u64::MAX / 2)
+}

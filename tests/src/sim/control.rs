@@ -1,0 +1,466 @@
+//! What replicas do: Raft, applying, granting leases, and what the leader does besides.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use muster_core::detector::{Detector, Request};
+use muster_core::id::{BootId, NodeId, SessionId};
+use muster_core::lease::voter::FencedEffect;
+use muster_core::lease::{Answer, Membership, VoterList};
+
+use super::clocks::{MS, Time};
+use super::ledger::{Effect, Entry, Ledger, Slot};
+use super::network::Message;
+use super::replica::{Leading, Replica};
+use super::world::{Event, World, tell};
+
+/// How often a replica works: below the voter's limit for a stall.
+const WORK_EVERY: Time = 20 * MS;
+/// How many entries travel at once.
+const ENTRIES_AT_ONCE: usize = 16;
+/// A follower that lacks more than this may get a snapshot instead.
+const SNAPSHOT_FROM: u64 = 4;
+
+impl World {
+    /// All slots.
+    pub(super) fn slots(&self) -> Vec<Slot> {
+        self.replicas.values().next().map_or(Vec::new(), |replica| replica.ledger.slots.keys().copied().collect())
+    }
+
+    /// Writes through some leader that can be reached; a deposed one at times.
+    pub(super) fn propose(&mut self, from: NodeId, entry: Entry) {
+        let mut leaders: Vec<(u64, NodeId)> = self
+            .replicas
+            .values()
+            .filter(|replica| replica.up && replica.leading.is_some())
+            .map(|replica| (replica.term, replica.id))
+            .collect();
+        leaders.sort_unstable();
+        let newest = leaders.last().copied();
+        let any = self.rng.pick(&leaders);
+        let Some((_, leader)) = (if self.rng.percent(90) { newest } else { any }) else { return };
+        self.adversary.remember(&entry);
+        self.send(from, leader, Message::Propose(entry));
+    }
+
+    /// A replica's regular work.
+    pub(super) fn replica_works(&mut self, id: NodeId, epoch: u64) {
+        let at = self.now;
+        if !self.replicas.get(&id).is_some_and(|replica| replica.up && replica.epoch == epoch) {
+            return;
+        }
+        self.after(WORK_EVERY, Event::Replica { id, epoch });
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let now = replica.now(at);
+        replica.voter.tick(now);
+        let own = replica.ledger.boots.get(&id).copied().unwrap_or_default();
+        let (boot, leads) = (replica.boot, replica.leading.is_some());
+        self.apply(id);
+        if own != boot && self.rng.percent(30) {
+            self.propose(id, Entry::VoterUp { voter: id, boot, replaces: own });
+        }
+        if leads {
+            self.lead(id);
+        }
+    }
+
+    /// A replica starts again.
+    pub(super) fn replica_starts(&mut self, id: NodeId) {
+        let boot = BootId(self.number());
+        let from_snapshot = self.rng.percent(50);
+        let (at, protocol) = (self.now, self.protocol);
+        let Some(replica) = self.replicas.get_mut(&id).filter(|replica| !replica.up) else { return };
+        replica.restart(at, boot, from_snapshot, &protocol);
+        let epoch = replica.epoch;
+        tell!(self, "voter {id}: starts, boot {boot}");
+        self.after(0, Event::Replica { id, epoch });
+    }
+
+    /// A message reaches a replica.
+    pub(super) fn replica_hears(&mut self, id: NodeId, from: NodeId, message: Message) {
+        let at = self.now;
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let now = replica.now(at);
+        match message {
+            Message::Beat(beat, key) => {
+                let known = replica.ledger.sessions.get(&beat.tenure.session);
+                if known.is_some_and(|session| session.key != key) {
+                    return;
+                }
+                let liar = replica.liar;
+                if let Some(answer) = replica.voter.on_heartbeat(now, &beat) {
+                    let answer = if liar { lie(answer, id) } else { answer };
+                    self.send(id, from, Message::Answer(answer));
+                }
+            }
+            Message::Fenced(fenced, key) => {
+                let known = replica.ledger.sessions.get(&fenced.tenure.session);
+                let forged = known.is_some_and(|session| session.key != key);
+                if forged && self.protocol.habits.fenced_needs_key {
+                    return;
+                }
+                match replica.voter.on_fenced(&fenced) {
+                    FencedEffect::Forward(session) => self.propose(id, Entry::Fenced { session }),
+                    FencedEffect::Answer(closed) => self.send(id, from, Message::Answer(Answer::Closed(closed))),
+                    FencedEffect::Ignore => {}
+                }
+            }
+            Message::AskAges => {
+                let ages = replica.voter.ages(now);
+                self.send(id, from, Message::Ages(ages));
+            }
+            Message::AskPromise(request) => match replica.voter.promise(now, request) {
+                Ok(promise) => {
+                    tell!(self, "voter {id}: gives up session {} (C {}, gen {})", promise.session, promise.membership, promise.reopens);
+                    self.adversary.promises.push(promise);
+                    self.send(id, from, Message::Promised(promise));
+                }
+                Err(refusal) => self.send(id, from, Message::Refused(request.session, refusal)),
+            },
+            Message::Append { .. } | Message::Appended { .. } | Message::Snapshot { .. } => {
+                self.raft_hears(id, from, message);
+            }
+            Message::Ages(_) | Message::Promised(_) | Message::Refused(..) | Message::Propose(_) => {
+                self.leader_hears(id, from, message);
+            }
+            Message::Answer(_) => {}
+        }
+    }
+
+    fn leader_hears(&mut self, id: NodeId, from: NodeId, message: Message) {
+        let at = self.now;
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let now = replica.now(at);
+        let Some(leading) = &mut replica.leading else { return };
+        match message {
+            Message::Ages(ages) => leading.detector.on_ages(now, &ages),
+            Message::Promised(promise) => leading.detector.on_promise(promise),
+            Message::Refused(session, refusal) => leading.detector.on_refusal(now, from, session, refusal),
+            Message::Propose(entry) => self.append(id, entry),
+            Message::Beat(..)
+            | Message::Answer(_)
+            | Message::Fenced(..)
+            | Message::Append { .. }
+            | Message::Appended { .. }
+            | Message::Snapshot { .. }
+            | Message::AskAges
+            | Message::AskPromise(_) => {}
+        }
+        if !matches!(self.replicas.get(&id), Some(replica) if replica.leading.is_none()) {
+            self.ask(id);
+        }
+    }
+
+    fn raft_hears(&mut self, id: NodeId, from: NodeId, message: Message) {
+        let at = self.now;
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let term = match &message {
+            Message::Append { term, .. } | Message::Appended { term, .. } | Message::Snapshot { term, .. } => *term,
+            _ => return,
+        };
+        if term < replica.term {
+            // A deposed leader learns of it.
+            if !matches!(message, Message::Appended { .. }) {
+                let refusal = Message::Appended { term: replica.term, matched: Err(0) };
+                self.send(id, from, refusal);
+            }
+            return;
+        }
+        if term > replica.term {
+            replica.term = term;
+            replica.leading = None;
+        }
+        match message {
+            Message::Append { prev, entries, commit, .. } => {
+                let matched = replica.take(prev, &entries, commit);
+                self.send(id, from, Message::Appended { term, matched });
+                self.apply(id);
+            }
+            Message::Snapshot { state, last_term, .. } => {
+                replica.install(at, &state, last_term);
+                self.send(id, from, Message::Appended { term, matched: Ok(state.revision) });
+                tell!(self, "voter {id}: has the snapshot of {}", state.revision);
+            }
+            Message::Appended { matched, .. } => {
+                let Some(leading) = &mut replica.leading else { return };
+                match matched {
+                    Ok(index) => {
+                        let known = leading.matched.entry(from).or_default();
+                        *known = index.max(*known);
+                        leading.next.insert(from, *known + 1);
+                    }
+                    Err(hint) => {
+                        leading.next.insert(from, hint.max(1));
+                    }
+                }
+                if let Some(index) = replica.committable() {
+                    replica.commit = index;
+                    self.apply(id);
+                    self.replicate(id);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Appends as the leader and replicates at once.
+    fn append(&mut self, id: NodeId, entry: Entry) {
+        let Some(replica) = self.replicas.get_mut(&id).filter(|replica| replica.leading.is_some()) else { return };
+        if matches!(entry, Entry::Membership(_)) && replica.effective().id.0 > replica.ledger.revision {
+            return;
+        }
+        if let Some(story) = &mut self.story
+            && !matches!(entry, Entry::Blank)
+        {
+            let index = replica.last_index() + 1;
+            story.push(format!("{:>6}.{:03} ms  leader {id}: appends {index}: {entry:?}", self.now / MS, self.now / 1000 % 1000));
+        }
+        replica.append(Arc::new(entry));
+        if let Some(index) = replica.committable() {
+            replica.commit = index;
+            self.apply(id);
+        }
+        self.replicate(id);
+    }
+
+    /// Sends each follower what it lacks.
+    fn replicate(&mut self, id: NodeId) {
+        let at = self.now;
+        let followers: Vec<NodeId> = self.replicas.keys().copied().filter(|other| *other != id).collect();
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let Some(leading) = &mut replica.leading else { return };
+        leading.sent_at = at;
+        let mut out = Vec::new();
+        for follower in followers {
+            let next = replica.leading.as_ref().and_then(|l| l.next.get(&follower).copied()).unwrap_or(1);
+            let lacks = replica.last_index() + 1 - next.min(replica.last_index() + 1);
+            let wants_snapshot = next <= replica.base.0 || (lacks > SNAPSHOT_FROM && self.rng.percent(50));
+            let prev = next - 1;
+            match replica.term_at(prev) {
+                Some(prev_term) if !(wants_snapshot && replica.ledger.revision >= next) => {
+                    let entries = replica.entries_from(next, ENTRIES_AT_ONCE);
+                    let (term, commit) = (replica.term, replica.commit);
+                    out.push((follower, Message::Append { term, prev: (prev, prev_term), entries, commit }));
+                }
+                _ => {
+                    let state = Arc::new(replica.ledger.clone());
+                    let last_term = replica.term_at(state.revision).unwrap_or(0);
+                    out.push((follower, Message::Snapshot { term: replica.term, state, last_term }));
+                }
+            }
+        }
+        for (follower, message) in out {
+            self.send(id, follower, message);
+        }
+    }
+
+    /// Applies what is committed, and tells the detector of a leader.
+    fn apply(&mut self, id: NodeId) {
+        loop {
+            let (at, protocol) = (self.now, self.protocol);
+            let Some(replica) = self.replicas.get_mut(&id) else { return };
+            let Some((index, effect)) = replica.apply_next(at, &protocol) else { return };
+            if let (Some(leading), Some(effect)) = (&mut replica.leading, &effect) {
+                inform(&mut leading.detector, effect, &replica.ledger.list);
+            }
+            if index > self.applied {
+                self.applied = index;
+                if let Some(Effect::Closed(session, by_promises)) = effect {
+                    let how = if by_promises { "by promises" } else { "by Fenced" };
+                    tell!(self, "session {session} is closed {how} at {index}");
+                    self.closed.insert(session);
+                    self.check_close(session);
+                }
+            }
+        }
+    }
+
+    /// A leader's regular work.
+    fn lead(&mut self, id: NodeId) {
+        let heartbeat = self.ttl() / 16;
+        let due = {
+            let Some(leading) = self.replicas.get(&id).and_then(|replica| replica.leading.as_ref()) else { return };
+            self.now.saturating_sub(leading.sent_at) >= heartbeat
+        };
+        if due {
+            self.replicate(id);
+        }
+        self.ask(id);
+        self.place(id);
+        self.change_membership(id);
+    }
+
+    /// Does what the detector wishes.
+    fn ask(&mut self, id: NodeId) {
+        let at = self.now;
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let now = replica.now(at);
+        let Some(leading) = &mut replica.leading else { return };
+        for request in leading.detector.poll(now) {
+            match request {
+                Request::AskAges { voters } => {
+                    voters.into_iter().for_each(|voter| self.send(id, voter, Message::AskAges));
+                }
+                Request::AskPromise { voters, request } => {
+                    voters.into_iter().for_each(|voter| self.send(id, voter, Message::AskPromise(request)));
+                }
+                Request::Close(close) => {
+                    let plan = self.plan_without(id, close.session);
+                    self.propose(id, Entry::Close { close, plan });
+                }
+                Request::Reopen { session, to } if self.reopens => {
+                    self.propose(id, Entry::Reopen { session, to });
+                }
+                Request::Reopen { .. } => {}
+            }
+        }
+    }
+
+    /// Where the slots of a session go when it is closed.
+    fn plan_without(&mut self, id: NodeId, session: SessionId) -> Vec<(Slot, SessionId)> {
+        let Some(replica) = self.replicas.get(&id) else { return Vec::new() };
+        let others: Vec<SessionId> = replica.ledger.sessions.keys().copied().filter(|other| *other != session).collect();
+        let held = replica.ledger.slots.iter().filter(|(_, held)| held.is_some_and(|held| held.session == session));
+        let slots: Vec<Slot> = held.map(|(slot, _)| *slot).collect();
+        slots.into_iter().filter_map(|slot| self.rng.pick(&others).map(|target| (slot, target))).collect()
+    }
+
+    /// Places what nobody holds.
+    fn place(&mut self, id: NodeId) {
+        let at = self.now;
+        let Some(replica) = self.replicas.get(&id) else { return };
+        let Some(leading) = &replica.leading else { return };
+        let now = replica.now(at);
+        let open: Vec<SessionId> = replica.ledger.sessions.keys().copied().collect();
+        let good: Vec<SessionId> =
+            open.iter().copied().filter(|session| !leading.detector.overdue(now, *session)).collect();
+        let vacant: Vec<Slot> =
+            replica.ledger.slots.iter().filter(|(_, held)| held.is_none()).map(|(slot, _)| *slot).collect();
+        for slot in vacant {
+            if let Some(session) = self.rng.pick(&good) {
+                self.propose(id, Entry::Assign { slot, session });
+            }
+        }
+    }
+
+    /// Takes the next step towards the voters wished for, one membership entry at a time.
+    fn change_membership(&mut self, id: NodeId) {
+        let at = self.now;
+        let Some(replica) = self.replicas.get(&id) else { return };
+        let Some(leading) = &replica.leading else { return };
+        let applied = &replica.ledger.list.membership;
+        if replica.effective().id != applied.id || replica.term_at(replica.commit) != Some(replica.term) {
+            return;
+        }
+        // Safety does not rest on waiting until no session is overdue (R7): only half of the leaders do.
+        if id.0.is_multiple_of(2) && !leading.detector.membership_change_allowed(replica.now(at)) {
+            return;
+        }
+        let next = match applied.configs.as_slice() {
+            [_, new] => vec![new.clone()],
+            [old] if *old != self.wanted_voters => vec![old.clone(), self.wanted_voters.clone()],
+            _ => return,
+        };
+        self.append(id, Entry::Membership(next));
+    }
+
+    /// The oracle: when no leader has had a majority for as long as an election takes, some replica that can win
+    /// becomes the leader.
+    pub(super) fn election_due(&mut self) {
+        self.after(self.ttl() / 16, Event::Election);
+        let current = self.replicas.values().filter(|replica| replica.leading.is_some()).max_by_key(|r| r.term);
+        if current.is_some_and(|leader| self.electorate(leader).is_some()) {
+            self.leaderless_since = None;
+            return;
+        }
+        let since = *self.leaderless_since.get_or_insert(self.now);
+        let patience = self.rng.between(self.ttl() / 4, self.ttl() / 2);
+        if self.now - since >= patience {
+            self.elect();
+        }
+    }
+
+    /// Holds an election now.
+    pub(super) fn elect(&mut self) {
+        let ids: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let candidates = self.rng.shuffled(&ids);
+        for id in candidates {
+            let Some(voters) = self.electorate(&self.replicas[&id]) else { continue };
+            let newest = self.replicas[&id].newest();
+            let grants = |voter: NodeId| voters.contains(&voter) && self.replicas[&voter].newest() <= newest;
+            if !self.replicas[&id].effective().is_majority(grants) {
+                continue;
+            }
+            let granting: Vec<NodeId> = voters.iter().copied().filter(|voter| grants(*voter)).collect();
+            let term = self.replicas.values().map(|replica| replica.term).max().unwrap_or(0) + 1;
+            for voter in granting {
+                let Some(replica) = self.replicas.get_mut(&voter) else { continue };
+                replica.term = term;
+                replica.leading = None;
+            }
+            self.becomes_leader(id, term);
+            return;
+        }
+    }
+
+    /// The voters of its membership that can vote for a replica now, if they are a majority.
+    fn electorate(&self, candidate: &Replica) -> Option<Vec<NodeId>> {
+        let runs = |replica: &Replica| replica.up && replica.frozen_until <= self.now;
+        let linked = |other: NodeId| {
+            self.network.connects(candidate.id, other, self.now) && self.network.connects(other, candidate.id, self.now)
+        };
+        let membership: Membership = candidate.effective();
+        if !runs(candidate) || !membership.contains(candidate.id) {
+            return None;
+        }
+        let voters: Vec<NodeId> =
+            membership.voters().into_iter().filter(|voter| linked(*voter) && runs(&self.replicas[voter])).collect();
+        membership.is_majority(|voter| voters.contains(&voter)).then_some(voters)
+    }
+
+    fn becomes_leader(&mut self, id: NodeId, term: u64) {
+        let at = self.now;
+        let ttl_ms = self.ttl_ms;
+        self.leaderless_since = None;
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
+        let next = replica.last_index() + 1;
+        let followers = self.wanted_voters.iter().copied().chain((1..=9).map(NodeId));
+        replica.term = term;
+        replica.leading = Some(Leading {
+            next: followers.map(|follower| (follower, next)).collect(),
+            matched: BTreeMap::new(),
+            detector: detector_of(&replica.ledger, ttl_ms),
+            sent_at: at,
+        });
+        tell!(self, "voter {id}: leads in term {term}");
+        self.append(id, Entry::Blank);
+    }
+}
+
+/// A detector for a leadership that begins with this state.
+fn detector_of(ledger: &Ledger, ttl_ms: u32) -> Detector {
+    let mut detector = Detector::new(World::timing(ttl_ms), ledger.list.membership.clone());
+    ledger.boots.iter().for_each(|(voter, boot)| detector.voter_up_applied(*voter, *boot));
+    ledger.sessions.values().for_each(|session| detector.session_opened(session.open));
+    detector
+}
+
+fn inform(detector: &mut Detector, effect: &Effect, list: &VoterList) {
+    match effect {
+        Effect::Listed => detector.membership_applied(list.membership.clone()),
+        Effect::Up(voter, boot) => detector.voter_up_applied(*voter, *boot),
+        Effect::Opened(open) => detector.session_opened(*open),
+        Effect::Closed(session, _) => detector.session_closed(*session),
+        Effect::Reopened(session, reopens) => detector.session_reopened(*session, *reopens),
+    }
+}
+
+/// What a voter with a damaged list says: that it alone grants leases, from the next membership on.
+fn lie(answer: Answer, voter: NodeId) -> Answer {
+    let Answer::Ack(mut ack) = answer else { return answer };
+    let id = muster_core::id::MembershipId(ack.list_version.membership.0 + 1);
+    let list = super::ledger::list_of(Membership::uniform(id, [voter]));
+    ack.list_version = list.version();
+    ack.list = Some(Arc::new(list));
+    Answer::Ack(ack)
+}

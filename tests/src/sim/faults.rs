@@ -1,0 +1,317 @@
+//! What goes wrong, and when. Times are multiples of the TTL, so that every profile sees the same proportions.
+
+use std::collections::BTreeSet;
+
+use muster_core::id::NodeId;
+
+use super::clocks::{MS, Time};
+use super::host::Death;
+use super::ledger::Entry;
+use super::world::{Event, World, tell};
+
+/// Without faults at first, so that everything gets started.
+const CALM_TTLS: Time = 2;
+/// Then faults.
+const FAULTS_TTLS: Time = 14;
+/// Then time to recover.
+const RECOVERY_TTLS: Time = 8;
+/// A part of the recovery that does not depend on the TTL.
+const RECOVERY_MS: Time = 1000;
+
+impl World {
+    /// Plans the run.
+    pub(super) fn schedule_scenario(&mut self) {
+        self.adversary.active = self.rng.percent(70);
+        let calm = CALM_TTLS * self.ttl();
+        self.after(calm, Event::Fault);
+        self.after(calm, Event::Adversary);
+        let faults = FAULTS_TTLS * self.ttl();
+        self.after(calm + faults, Event::Heal);
+    }
+
+    /// When the run is over.
+    #[must_use]
+    pub fn end(&self) -> Time {
+        (CALM_TTLS + FAULTS_TTLS + RECOVERY_TTLS) * self.ttl() + RECOVERY_MS * MS
+    }
+
+    /// One more fault, and the time of the next.
+    pub(super) fn next_fault(&mut self) {
+        if self.healed {
+            return;
+        }
+        let next = self.rng.between(self.ttl() / 20, self.ttl());
+        self.after(next, Event::Fault);
+        match self.rng.below(30) {
+            0..=4 => self.cut_host(),
+            5 | 6 => self.isolate_replica(),
+            7 | 8 => self.split(),
+            9 | 10 => self.weather(),
+            11..=13 => self.crash_replica(),
+            14..=16 => self.hit_guard(),
+            17 | 18 => self.hit_machine(),
+            19 => self.freeze_replica(),
+            20 | 21 => self.choose_voters(),
+            22..=24 => self.storm(),
+            25 => self.stall_apply(),
+            26 => self.elect(),
+            27 | 28 => self.touch_service(),
+            _ => self.drift(),
+        }
+    }
+
+    /// All faults end.
+    pub(super) fn heal(&mut self) {
+        self.healed = true;
+        self.network.heal();
+        tell!(self, "everything is healed");
+        let down: Vec<NodeId> = self.replicas.values().filter(|replica| !replica.up).map(|r| r.id).collect();
+        for id in down {
+            self.after(0, Event::ReplicaStarts { id });
+        }
+        for replica in self.replicas.values_mut() {
+            replica.frozen_until = replica.frozen_until.min(self.now);
+            replica.apply_stalled_until = 0;
+            replica.liar = false;
+        }
+    }
+
+    fn a_while(&mut self) -> Time {
+        let most = self.rng.pick(&[self.ttl() / 4, self.ttl(), 3 * self.ttl()]).unwrap_or(MS);
+        self.rng.between(MS, most)
+    }
+
+    fn a_replica(&mut self) -> NodeId {
+        let ids: Vec<NodeId> = self.replicas.keys().copied().collect();
+        self.rng.pick(&ids).unwrap_or(NodeId(1))
+    }
+
+    fn a_host(&mut self) -> NodeId {
+        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        self.rng.pick(&ids).unwrap_or(NodeId(101))
+    }
+
+    /// Cuts a host from some replicas, in one direction or both.
+    fn cut_host(&mut self) {
+        let (host, until) = (self.a_host(), self.now + self.a_while());
+        let ids: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let share = self.rng.pick(&[30, 60, 100]).unwrap_or(60);
+        let direction = self.rng.below(4);
+        tell!(self, "host {host} is cut from {share} % of the voters, direction {direction}");
+        for id in ids {
+            if self.rng.percent(share) {
+                if direction != 1 {
+                    self.network.cut(host, id, until);
+                }
+                if direction != 0 {
+                    self.network.cut(id, host, until);
+                }
+            }
+        }
+    }
+
+    fn isolate_replica(&mut self) {
+        let (id, until) = (self.a_replica(), self.now + self.a_while());
+        let others: Vec<NodeId> = self.replicas.keys().chain(self.hosts.keys()).copied().collect();
+        let from_hosts_too = self.rng.percent(50);
+        tell!(self, "voter {id} is isolated (from hosts too: {from_hosts_too})");
+        for other in others {
+            if from_hosts_too || self.replicas.contains_key(&other) {
+                self.network.cut(id, other, until);
+                self.network.cut(other, id, until);
+            }
+        }
+    }
+
+    /// Splits all into two sides; a few links between them hold.
+    fn split(&mut self) {
+        let until = self.now + self.a_while();
+        let all: Vec<NodeId> = self.replicas.keys().chain(self.hosts.keys()).copied().collect();
+        let left: BTreeSet<NodeId> = all.iter().copied().filter(|_| self.rng.percent(50)).collect();
+        tell!(self, "the network is split: {left:?} on one side");
+        for from in &all {
+            for to in &all {
+                if left.contains(from) != left.contains(to) && self.rng.percent(90) {
+                    self.network.cut(*from, *to, until);
+                }
+            }
+        }
+    }
+
+    /// Loss, duplicates and delays for everybody.
+    fn weather(&mut self) {
+        self.network.loss_percent = self.rng.pick(&[0, 0, 5, 30, 60]).unwrap_or(0);
+        self.network.twice_percent = self.rng.pick(&[0, 10]).unwrap_or(0);
+        if self.rng.percent(50) {
+            let until = self.now + self.a_while();
+            self.network.slow = (until, self.rng.between(2 * MS, self.ttl()));
+        }
+        tell!(self, "loss {} %, slow {:?}", self.network.loss_percent, self.network.slow);
+    }
+
+    fn crash_replica(&mut self) {
+        let (id, down) = (self.a_replica(), self.a_while() / 2);
+        let Some(replica) = self.replicas.get_mut(&id).filter(|replica| replica.up) else { return };
+        replica.up = false;
+        replica.leading = None;
+        tell!(self, "voter {id} crashes");
+        self.after(down, Event::ReplicaStarts { id });
+    }
+
+    fn hit_guard(&mut self) {
+        let id = self.a_host();
+        let (first, second) = (self.a_while(), self.a_while());
+        if self.hosts.get(&id).is_some_and(|host| host.machine_frozen_until > self.now) {
+            return;
+        }
+        match self.rng.below(5) {
+            0 => {
+                let token_survives = self.rng.percent(50);
+                self.guard_crashes(id, token_survives);
+            }
+            1 => self.guard_upgrades(id, first.min(50 * MS)),
+            2 => {
+                if let Some(host) = self.hosts.get_mut(&id) {
+                    host.stall_before_arming = Some((first, second));
+                }
+            }
+            3 => self.forge_fenced(id),
+            _ => {
+                tell!(self, "host {id}: the guard stops for {} ms", first / MS);
+                if let Some(host) = self.hosts.get_mut(&id) {
+                    host.guard_frozen_until = self.now + first;
+                }
+            }
+        }
+    }
+
+    fn hit_machine(&mut self) {
+        let (id, length) = (self.a_host(), self.a_while());
+        if self.rng.percent(30) {
+            self.machine_crashes(id);
+            return;
+        }
+        let clocks_go_on = self.protocol.habits.clocks_survive_pauses;
+        let until = self.now + length;
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.machine_frozen_until <= self.now) else { return };
+        host.machine_frozen_until = until;
+        if !clocks_go_on {
+            host.clocks.lose(self.now, until);
+        }
+        tell!(self, "host {id}: the machine stops for {} ms", length / MS);
+        self.after(length, Event::Thaws { host: id });
+    }
+
+    fn freeze_replica(&mut self) {
+        let (id, until) = (self.a_replica(), self.now + self.a_while());
+        tell!(self, "voter {id}: the process stops for {} ms", (until - self.now) / MS);
+        if let Some(replica) = self.replicas.get_mut(&id) {
+            replica.frozen_until = until;
+        }
+    }
+
+    /// Wishes for other voters: one more, one less, one swapped, or two more or less; a majority of the old stays.
+    fn choose_voters(&mut self) {
+        let all: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let mut wanted: Vec<NodeId> = self.wanted_voters.iter().copied().collect();
+        let spare: Vec<NodeId> = all.iter().copied().filter(|id| !self.wanted_voters.contains(id)).collect();
+        let spare = self.rng.shuffled(&spare);
+        match (self.rng.below(3), wanted.len()) {
+            (0, 1 | 3) => wanted.extend(spare.iter().take(2)),
+            (0 | 1, 5) => {
+                wanted = self.rng.shuffled(&wanted);
+                wanted.truncate(3);
+            }
+            (_, 3 | 5) => {
+                wanted = self.rng.shuffled(&wanted);
+                if let (Some(new), Some(last)) = (spare.first(), wanted.last_mut()) {
+                    *last = *new;
+                }
+            }
+            _ => wanted.extend(spare.iter().take(2)),
+        }
+        self.wanted_voters = wanted.into_iter().collect();
+        tell!(self, "the voters should be {:?}", self.wanted_voters);
+    }
+
+    /// A change of voters in the middle of trouble: replicas that append but don't apply, and a split at about the
+    /// moment of the change.
+    fn storm(&mut self) {
+        self.choose_voters();
+        let ids: Vec<NodeId> = self.replicas.keys().copied().collect();
+        for id in &ids {
+            if self.rng.percent(30) {
+                let until = self.now + self.a_while();
+                tell!(self, "voter {id} appends, but applies nothing for a while");
+                if let Some(replica) = self.replicas.get_mut(id) {
+                    replica.apply_stalled_until = until;
+                }
+            }
+        }
+        if self.rng.percent(40)
+            && self.wanted_voters.len() > 1
+            && let Some(id) = self.rng.pick(&ids)
+            && !self.replicas.values().any(|replica| replica.liar)
+            && self.replicas.values().all(|replica| replica.effective().configs.iter().all(|config| config.len() > 1))
+        {
+            tell!(self, "voter {id} sends wrong lists of voters from now on");
+            if let Some(replica) = self.replicas.get_mut(&id) {
+                replica.liar = true;
+            }
+        }
+        let hosts: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let until = self.now + 2 * self.ttl() + self.a_while();
+        for host in hosts {
+            let seen: BTreeSet<NodeId> = ids.iter().copied().filter(|_| self.rng.percent(50)).collect();
+            tell!(self, "host {host} is cut from all voters but {seen:?}");
+            for id in ids.iter().filter(|id| !seen.contains(id)) {
+                self.network.cut(host, *id, until);
+                self.network.cut(*id, host, until);
+            }
+        }
+    }
+
+    fn stall_apply(&mut self) {
+        let (id, until) = (self.a_replica(), self.now + self.a_while());
+        tell!(self, "voter {id} appends, but applies nothing for a while");
+        if let Some(replica) = self.replicas.get_mut(&id) {
+            replica.apply_stalled_until = until;
+        }
+    }
+
+    /// An operator moves an instance, one fails, or the timing changes.
+    fn touch_service(&mut self) {
+        let slot = self.rng.pick(&self.slots()).unwrap_or(0);
+        let from = self.a_replica();
+        match self.rng.below(3) {
+            0 => {
+                let Some(view) = self.replicas.get(&from).map(|replica| &replica.ledger) else { return };
+                let sessions: Vec<_> = view.sessions.keys().copied().collect();
+                let Some(held) = view.placement(slot) else { return };
+                let target = self.rng.pick(&sessions);
+                self.propose(from, Entry::Revoke { slot, generation: held.generation, target });
+            }
+            1 => {
+                let running = self.hosts.values().find(|host| host.runs(slot, self.now)).map(|host| host.id);
+                if let Some(host) = running {
+                    tell!(self, "host {host}: slot {slot} fails");
+                    self.kill(host, slot, 1, Death::Failed);
+                }
+            }
+            _ => {
+                let ttl_ms = self.rng.pick(&[self.ttl_ms, self.ttl_ms / 2, self.ttl_ms * 2]).unwrap_or(self.ttl_ms);
+                self.propose(from, Entry::SetTtl { ttl_ms });
+            }
+        }
+    }
+
+    fn drift(&mut self) {
+        let (host, replica, at) = (self.a_host(), self.a_replica(), self.now);
+        if let Some(host) = self.hosts.get_mut(&host).filter(|host| host.machine_frozen_until <= at) {
+            host.clocks.drift(at, &mut self.rng);
+        }
+        if let Some(replica) = self.replicas.get_mut(&replica) {
+            replica.clocks.drift(at, &mut self.rng);
+        }
+    }
+}

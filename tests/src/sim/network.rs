@@ -1,0 +1,93 @@
+//! The network between all processes: loss, delay, duplication, reordering, and cuts of single directions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use muster_core::id::{NodeId, SessionId};
+use muster_core::lease::voter::{AgeReports, CloseRequest, Promise, Refusal};
+use muster_core::lease::{Answer, Fenced, Heartbeat};
+
+use super::clocks::{MS, Time};
+use super::ledger::{Entry, Ledger};
+use super::replica::LogEntry;
+use super::rng::Rng;
+
+/// What travels.
+#[derive(Clone, Debug)]
+pub enum Message {
+    /// R1.
+    Beat(Heartbeat, u64),
+    /// R2.
+    Answer(Answer),
+    /// R4, under this key.
+    Fenced(Fenced, u64),
+    /// Raft: entries for a follower.
+    Append { term: u64, prev: (u64, u64), entries: Vec<LogEntry>, commit: u64 },
+    /// Raft: what a follower holds now, or a hint.
+    Appended { term: u64, matched: Result<u64, u64> },
+    /// Raft: a state instead of entries.
+    Snapshot { term: u64, state: Arc<Ledger>, last_term: u64 },
+    /// The leader's question.
+    AskAges,
+    /// A voter's ages.
+    Ages(AgeReports),
+    /// R5.
+    AskPromise(CloseRequest),
+    /// R5.
+    Promised(Promise),
+    /// R5.
+    Refused(SessionId, Refusal),
+    /// Something to write.
+    Propose(Entry),
+}
+
+/// The state of the network.
+#[derive(Clone, Debug, Default)]
+pub struct Network {
+    cuts: BTreeMap<(NodeId, NodeId), Time>,
+    /// Datagrams lost, in percent.
+    pub loss_percent: u64,
+    /// Datagrams that arrive twice, in percent.
+    pub twice_percent: u64,
+    /// Until when many messages are held up, and by how much at most.
+    pub slow: (Time, Time),
+}
+
+impl Network {
+    /// Cuts one direction until then.
+    pub fn cut(&mut self, from: NodeId, to: NodeId, until: Time) {
+        let known = self.cuts.entry((from, to)).or_default();
+        *known = until.max(*known);
+    }
+
+    /// Whether messages get from one to the other.
+    #[must_use]
+    pub fn connects(&self, from: NodeId, to: NodeId, at: Time) -> bool {
+        from == to || self.cuts.get(&(from, to)).is_none_or(|until| *until <= at)
+    }
+
+    /// Ends every trouble.
+    pub fn heal(&mut self) {
+        *self = Self::default();
+    }
+
+    /// When copies of a message sent now arrive; none when it is lost. Only datagrams are lost on a link that is
+    /// not cut, and arrive twice.
+    pub fn arrivals(&self, from: NodeId, to: NodeId, datagram: bool, at: Time, rng: &mut Rng) -> [Option<Time>; 2] {
+        if from == to {
+            return [Some(at + MS / 20), None];
+        }
+        if !self.connects(from, to, at) || (datagram && rng.percent(self.loss_percent)) {
+            return [None, None];
+        }
+        let second = (datagram && rng.percent(self.twice_percent)).then(|| at + self.delay(at, rng));
+        [Some(at + self.delay(at, rng)), second]
+    }
+
+    fn delay(&self, at: Time, rng: &mut Rng) -> Time {
+        if self.slow.0 > at && rng.percent(40) {
+            return rng.between(MS, self.slow.1);
+        }
+        rng.between(MS / 10, MS)
+    }
+}

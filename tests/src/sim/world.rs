@@ -1,0 +1,310 @@
+//! The run of one seed: a queue of events in true time, and everything that takes part.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::sync::Arc;
+
+use muster_core::id::{BootId, Generation, MembershipId, NodeId, SessionId};
+use muster_core::lease::Membership;
+use muster_core::time::Timing;
+
+use super::adversary::Adversary;
+use super::check::Violation;
+use super::clocks::{Clocks, MS, Time};
+use super::host::{Death, Host};
+use super::ledger::{Ledger, Slot, list_of};
+use super::network::{Message, Network};
+use super::protocol::Protocol;
+use super::replica::Replica;
+use super::rng::Rng;
+
+/// Something that happens at a time.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A message arrives.
+    Deliver { to: NodeId, from: NodeId, message: Message },
+    /// The guard looks at its lease.
+    Guard { host: NodeId, epoch: u64 },
+    /// The guard arms the shim's timer: the absolute value, and what was left when it was computed.
+    Arm { host: NodeId, epoch: u64, value: u64, left: u64 },
+    /// The shim's timer may be due.
+    Timer { host: NodeId, number: u64 },
+    /// A killed task ends.
+    Dies { host: NodeId, slot: Slot, task: u64 },
+    /// The agent looks at the state and talks to its guard.
+    Agent { host: NodeId },
+    /// The agent's word reaches the guard.
+    Order { host: NodeId, order: Order },
+    /// A guard starts.
+    GuardStarts { host: NodeId },
+    /// A machine goes on.
+    Thaws { host: NodeId },
+    /// A replica's regular work.
+    Replica { id: NodeId, epoch: u64 },
+    /// A replica starts.
+    ReplicaStarts { id: NodeId },
+    /// The oracle looks whether an election is due.
+    Election,
+    /// The next fault.
+    Fault,
+    /// The adversary's turn.
+    Adversary,
+    /// All faults end.
+    Heal,
+}
+
+/// What an agent tells its guard.
+#[derive(Clone, Copy, Debug)]
+pub enum Order {
+    /// The session that this request asked for is open.
+    Grant { session: SessionId, request: u64, ttl_ms: u32, from: NodeId },
+    /// Run this.
+    Start { slot: Slot, session: SessionId, generation: Generation },
+    /// End this.
+    Stop { slot: Slot, session: SessionId, generation: Generation },
+}
+
+/// Everything of one run.
+pub struct World {
+    /// What is under test.
+    pub protocol: Protocol,
+    /// All chance comes from here.
+    pub rng: Rng,
+    /// True time.
+    pub now: Time,
+    /// The control plane.
+    pub replicas: BTreeMap<NodeId, Replica>,
+    /// The hosts of services.
+    pub hosts: BTreeMap<NodeId, Host>,
+    /// The network.
+    pub network: Network,
+    /// Uses whatever was ever said at any later time.
+    pub adversary: Adversary,
+    /// The voters wished for.
+    pub wanted_voters: BTreeSet<NodeId>,
+    /// Whether leaders take nodes back (R9).
+    pub reopens: bool,
+    /// All faults have ended.
+    pub healed: bool,
+    /// The highest index that any replica has applied.
+    pub applied: u64,
+    /// The sessions closed up to there.
+    pub closed: BTreeSet<SessionId>,
+    /// What went wrong.
+    pub violation: Option<Violation>,
+    /// What happened, if it is to be told.
+    pub story: Option<Vec<String>>,
+    /// TTL at the start; times of the scenario are multiples of it.
+    pub ttl_ms: u32,
+    /// No election before this.
+    pub leaderless_since: Option<Time>,
+    queue: BinaryHeap<Reverse<(Time, u64)>>,
+    events: BTreeMap<u64, Event>,
+    next_event: u64,
+    next_number: u64,
+}
+
+/// Tells one line of the story.
+macro_rules! tell {
+    ($world:expr, $($arg:tt)*) => {
+        if let Some(story) = &mut $world.story {
+            let ms = $world.now / 1000;
+            story.push(format!("{:>6}.{:03} ms  {}", ms / 1000, ms % 1000, format!($($arg)*)));
+        }
+    };
+}
+pub(super) use tell;
+
+/// The first host's id; replicas count from 1.
+const FIRST_HOST: u64 = 101;
+
+impl World {
+    /// The world of a seed before its first event.
+    #[must_use]
+    pub fn new(protocol: Protocol, seed: u64, told: bool) -> Self {
+        let mut rng = Rng::new(seed);
+        let ttl_ms = rng.pick(&[400, 400, 1000, 1000, 3000]).unwrap_or(1000);
+        let voters = rng.pick(&[3, 3, 3, 5, 5, 1]).unwrap_or(3);
+        let members: BTreeSet<NodeId> = (1..=voters).map(NodeId).collect();
+        let mut initial = Ledger::new(rng.between(1, 2), ttl_ms);
+        initial.revision = 1;
+        initial.list = Arc::new(list_of(Membership { id: MembershipId(1), configs: vec![members.clone()] }));
+        let initial = Arc::new(initial);
+        let mut world = Self {
+            protocol,
+            now: 0,
+            replicas: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            network: Network::default(),
+            adversary: Adversary::default(),
+            wanted_voters: members,
+            reopens: rng.percent(60),
+            healed: false,
+            applied: 1,
+            closed: BTreeSet::new(),
+            violation: None,
+            story: told.then(Vec::new),
+            ttl_ms,
+            leaderless_since: Some(0),
+            queue: BinaryHeap::new(),
+            events: BTreeMap::new(),
+            next_event: 0,
+            next_number: 0,
+            rng,
+        };
+        for id in (1..=voters + 2).map(NodeId) {
+            let clocks = Clocks::new(&mut world.rng);
+            let boot = BootId(world.number());
+            world.replicas.insert(id, Replica::new(id, boot, clocks, &initial, &protocol));
+            world.after(0, Event::Replica { id, epoch: 0 });
+        }
+        let hosts = world.rng.between(2, 3);
+        for id in (FIRST_HOST..FIRST_HOST + hosts).map(NodeId) {
+            let clocks = Clocks::new(&mut world.rng);
+            world.hosts.insert(id, Host::new(id, clocks));
+            world.after(0, Event::GuardStarts { host: id });
+            let first = world.rng.below(30 * MS);
+            world.after(first, Event::Agent { host: id });
+        }
+        world.after(0, Event::Election);
+        world.schedule_scenario();
+        world
+    }
+
+    /// Runs to the end, or to the first violation.
+    pub fn run(&mut self, until: Time) {
+        while self.violation.is_none() {
+            let Some(Reverse((at, number))) = self.queue.pop() else { break };
+            if at > until {
+                break;
+            }
+            self.now = at;
+            let event = self.events.remove(&number).expect("each number in the queue has an event");
+            self.handle(event);
+        }
+        self.now = until.max(self.now);
+    }
+
+    /// A TTL of this scenario in true time.
+    #[must_use]
+    pub fn ttl(&self) -> Time {
+        u64::from(self.ttl_ms) * MS
+    }
+
+    /// The cluster's timing with this TTL, in the proportions of the profiles.
+    #[must_use]
+    pub fn timing(ttl_ms: u32) -> Timing {
+        Timing {
+            heartbeat_ms: ttl_ms / 16,
+            lease_ttl_ms: ttl_ms,
+            kill_budget_ms: ttl_ms / 10,
+            ..Timing::LAN
+        }
+    }
+
+    /// A number that was not given out before.
+    pub fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Puts an event into the queue.
+    pub fn after(&mut self, delay: Time, event: Event) {
+        self.next_event += 1;
+        self.events.insert(self.next_event, event);
+        self.queue.push(Reverse((self.now + delay, self.next_event)));
+    }
+
+    /// Sends a message.
+    pub fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        let datagram = matches!(message, Message::Beat(..) | Message::Answer(_) | Message::Fenced(..));
+        let arrivals = self.network.arrivals(from, to, datagram, self.now, &mut self.rng);
+        for arrival in arrivals.into_iter().flatten() {
+            let message = message.clone();
+            self.after(arrival - self.now, Event::Deliver { to, from, message });
+        }
+    }
+
+    /// Notes the first violation.
+    pub fn violated(&mut self, violation: Violation) {
+        tell!(self, "VIOLATION: {violation}");
+        self.violation.get_or_insert(violation);
+    }
+
+    fn handle(&mut self, event: Event) {
+        if let Some(until) = self.held_up(&event) {
+            self.after(until - self.now, event);
+            return;
+        }
+        match event {
+            Event::Deliver { to, from, message } => self.deliver(to, from, message),
+            Event::Guard { host, epoch } => self.guard_looks(host, epoch),
+            Event::Arm { host, epoch, value, left } => self.guard_arms(host, epoch, value, left),
+            Event::Timer { host, number } => self.timer_due(host, number),
+            Event::Dies { host, slot, task } => self.task_dies(host, slot, task),
+            Event::Agent { host } => self.agent_looks(host),
+            Event::Order { host, order } => self.guard_takes(host, order),
+            Event::GuardStarts { host } => self.guard_starts(host),
+            Event::Thaws { host } => self.machine_thaws(host),
+            Event::Replica { id, epoch } => self.replica_works(id, epoch),
+            Event::ReplicaStarts { id } => self.replica_starts(id),
+            Event::Election => self.election_due(),
+            Event::Fault => self.next_fault(),
+            Event::Adversary => self.adversary_acts(),
+            Event::Heal => self.heal(),
+        }
+    }
+
+    /// Until when a stopped process or machine leaves this event waiting.
+    fn held_up(&self, event: &Event) -> Option<Time> {
+        let stopped = match event {
+            Event::Deliver { to, .. } => match self.hosts.get(to) {
+                Some(host) => host.stopped_until(self.now),
+                None => self.replicas.get(to).map_or(0, |replica| replica.frozen_until),
+            },
+            Event::Guard { host, .. }
+            | Event::Arm { host, .. }
+            | Event::Agent { host }
+            | Event::Order { host, .. }
+            | Event::GuardStarts { host } => self.hosts.get(host).map_or(0, |known| known.stopped_until(self.now)),
+            Event::Timer { host, .. } | Event::Dies { host, .. } => {
+                self.hosts.get(host).map_or(0, |known| known.machine_frozen_until)
+            }
+            Event::Replica { id, .. } => self.replicas.get(id).map_or(0, |replica| replica.frozen_until),
+            Event::Thaws { .. }
+            | Event::ReplicaStarts { .. }
+            | Event::Election
+            | Event::Fault
+            | Event::Adversary
+            | Event::Heal => 0,
+        };
+        (stopped > self.now).then_some(stopped)
+    }
+
+    fn deliver(&mut self, to: NodeId, from: NodeId, message: Message) {
+        if self.hosts.contains_key(&to) {
+            if let Message::Answer(answer) = message {
+                self.guard_hears(to, &answer);
+            }
+        } else if self.replicas.get(&to).is_some_and(|replica| replica.up) {
+            self.replica_hears(to, from, message);
+        }
+    }
+
+    /// Kills every task of a host within `within`.
+    pub fn kill_all(&mut self, host: NodeId, within: Time, why: Death) {
+        let slots: Vec<Slot> = self.hosts.get(&host).map_or(Vec::new(), |known| known.tasks.keys().copied().collect());
+        for slot in slots {
+            self.kill(host, slot, within, why);
+        }
+    }
+
+    /// Kills one task within `within`; one that is dying already dies no later.
+    pub fn kill(&mut self, host: NodeId, slot: Slot, within: Time, why: Death) {
+        let delay = self.rng.below(within.max(1));
+        let Some(task) = self.hosts.get_mut(&host).and_then(|known| known.tasks.get_mut(&slot)) else { return };
+        task.dying.get_or_insert(why);
+        let task = task.id;
+        self.after(delay, Event::Dies { host, slot, task });
+    }
+}

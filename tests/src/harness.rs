@@ -10,6 +10,7 @@
 
 pub mod api;
 pub mod binaries;
+pub mod client;
 pub mod cluster;
 pub mod error;
 pub mod host;

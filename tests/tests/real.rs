@@ -2,12 +2,20 @@
 //!
 //! The cases run one after the other. `MUSTER_REQUIRE_ALL=1` makes it a failure when they can't run here.
 
-#[path = "real/stage.rs"]
-mod stage;
 #[path = "real/crash.rs"]
 mod crash;
+#[path = "real/partition.rs"]
+mod partition;
+#[path = "real/planned.rs"]
+mod planned;
+#[path = "real/processes.rs"]
+mod processes;
 #[path = "real/scene.rs"]
 mod scene;
+#[path = "real/servers.rs"]
+mod servers;
+#[path = "real/stage.rs"]
+mod stage;
 
 use std::process::ExitCode;
 
@@ -21,8 +29,8 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let obstacle = if arguments.list { None } else { binaries::obstacle() };
     let stage = Stage::new(obstacle, binaries::all_required());
-    let trials = [crash::trials(&stage)];
-    let conclusion = libtest_mimic::run(&arguments, trials.into_iter().flatten().collect());
+    let trials = [crash::trials, partition::trials, processes::trials, planned::trials, servers::trials];
+    let conclusion = libtest_mimic::run(&arguments, trials.iter().flat_map(|of| of(&stage)).collect());
     stage.close();
     conclusion.exit_code()
 }

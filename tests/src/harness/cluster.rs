@@ -3,14 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use muster_core::spec::ServiceSpec;
-use muster_core::spec::file::ServiceFile;
 use muster_proto::v1;
 use tempfile::TempDir;
 
 use super::binaries::Binaries;
 use super::tool::Finished;
-use super::{Api, HarnessError, Host, Network, Stamps, tool, wait};
+use super::{Api, HarnessError, Host, Network, Stamps, tool};
 
 /// How long a cluster may take to become whole again after a case.
 pub const WHOLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -150,6 +148,18 @@ impl Cluster {
         &self.api
     }
 
+    /// One more client of the API, for a thread of a case.
+    ///
+    /// # Errors
+    /// When it can't be made.
+    pub fn second_api(&self) -> Result<Api, HarnessError> {
+        let mut api = Api::new(&self.network.switch())?;
+        for host in &self.hosts {
+            api.add(host.name(), &host.endpoint())?;
+        }
+        Ok(api)
+    }
+
     /// Runs `musterctl` as an operator on the switch who knows all agents.
     ///
     /// # Errors
@@ -161,46 +171,16 @@ impl Cluster {
         tool::run_inside(&self.network.switch(), &self.binaries.musterctl, &line)
     }
 
-    /// Declares the services of a service file.
+    /// Joins and starts a prepared host.
     ///
     /// # Errors
-    /// When it is wrong or refused.
-    pub fn apply(&self, file: &str) -> Result<(), HarnessError> {
-        let wrong = |e: &dyn std::fmt::Display| HarnessError::ServiceFile(e.to_string());
-        let file: ServiceFile = toml::from_str(file).map_err(|e| wrong(&e))?;
-        let specs: Vec<ServiceSpec> = file.try_into().map_err(|e| wrong(&e))?;
-        let request = v1::ApplyRequest {
-            services: specs.iter().map(muster_wire::spec_to_proto).collect(),
-            ..v1::ApplyRequest::default()
-        };
-        let apply = |mut c: super::api::Client| {
-            let request = request.clone();
-            async move { c.apply(request).await }
-        };
-        self.api.ask("apply", apply).map(|_| ())
-    }
-
-    /// Looks at the status until there is something to see.
-    ///
-    /// # Errors
-    /// [`HarnessError::TimedOut`].
-    pub fn until<T>(
-        &self,
-        limit: Duration,
-        what: &str,
-        look: impl Fn(&v1::ClusterStatus) -> Result<T, String>,
-    ) -> Result<T, HarnessError> {
-        wait::until(limit, what, || self.api.status().map_err(|e| e.to_string()).and_then(|s| look(&s)))
-    }
-
-    /// Who leads.
-    ///
-    /// # Errors
-    /// When nobody does.
-    pub fn leader(&self) -> Result<String, HarnessError> {
-        self.until(Duration::from_secs(5), "a leader", |s| {
-            if s.leader.is_empty() { Err("none".to_owned()) } else { Ok(s.leader.clone()) }
-        })
+    /// When it can't join.
+    pub fn join(&mut self, node: &str, role: &str) -> Result<(), HarnessError> {
+        let (token, first) = (self.token().to_owned(), self.hosts()[0].endpoint());
+        let host = self.host(node)?;
+        host.configure(role)?;
+        host.join(&token, &first)?;
+        host.start()
     }
 
     /// Waits until every host's node is alive, every voter votes and every service is as wished.
@@ -216,7 +196,7 @@ impl Cluster {
             host.check()?;
         }
         let voters = if hosts < VOTERS { 1 } else { VOTERS };
-        self.until(WHOLE_TIMEOUT, "the cluster to be whole", |status| {
+        self.api.until(WHOLE_TIMEOUT, "the cluster to be whole", |status| {
             let alive = status.nodes.iter().filter(|n| n.state == "alive" && n.agent != "down").count();
             let ill: Vec<_> = status
                 .services

@@ -2,15 +2,59 @@
 
 use std::time::Duration;
 
+use muster_core::spec::ServiceSpec;
+use muster_core::spec::file::ServiceFile;
 use muster_proto::v1;
 
 use super::api::Client;
-use super::{Cluster, HarnessError};
+use super::{Api, HarnessError, wait};
 
 /// How long an act may take to show.
 pub const ACT_TIMEOUT: Duration = Duration::from_secs(15);
 
-impl Cluster {
+impl Api {
+    /// Declares the services of a service file.
+    ///
+    /// # Errors
+    /// When it is wrong or refused.
+    pub fn apply(&self, file: &str) -> Result<(), HarnessError> {
+        let wrong = |e: &dyn std::fmt::Display| HarnessError::ServiceFile(e.to_string());
+        let file: ServiceFile = toml::from_str(file).map_err(|e| wrong(&e))?;
+        let specs: Vec<ServiceSpec> = file.try_into().map_err(|e| wrong(&e))?;
+        let request = v1::ApplyRequest {
+            services: specs.iter().map(muster_wire::spec_to_proto).collect(),
+            ..v1::ApplyRequest::default()
+        };
+        let apply = |mut c: Client| {
+            let request = request.clone();
+            async move { c.apply(request).await }
+        };
+        self.ask("apply", apply).map(|_| ())
+    }
+
+    /// Looks at the status until there is something to see.
+    ///
+    /// # Errors
+    /// [`HarnessError::TimedOut`].
+    pub fn until<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        look: impl Fn(&v1::ClusterStatus) -> Result<T, String>,
+    ) -> Result<T, HarnessError> {
+        wait::until(limit, what, || self.status().map_err(|e| e.to_string()).and_then(|s| look(&s)))
+    }
+
+    /// Who leads.
+    ///
+    /// # Errors
+    /// When nobody does.
+    pub fn leader(&self) -> Result<String, HarnessError> {
+        self.until(Duration::from_secs(5), "a leader", |s| {
+            if s.leader.is_empty() { Err("none".to_owned()) } else { Ok(s.leader.clone()) }
+        })
+    }
+
     /// Hands the leadership over and waits until it has moved.
     ///
     /// # Errors
@@ -24,7 +68,7 @@ impl Cluster {
             let request = request.clone();
             async move { c.transfer_leader(request).await }
         };
-        self.api().ask("transfer-leader", hand_over)?;
+        self.ask("transfer-leader", hand_over)?;
         self.until(ACT_TIMEOUT, &format!("{node} to lead"), |s| {
             if s.leader == node { Ok(()) } else { Err(format!("'{}' leads", s.leader)) }
         })
@@ -36,7 +80,7 @@ impl Cluster {
     /// When it is refused.
     pub fn drain(&self, node: &str) -> Result<v1::PlanReply, HarnessError> {
         let request = v1::DrainRequest { node: node.to_owned(), ..v1::DrainRequest::default() };
-        self.api().ask("drain", move |mut c| {
+        self.ask("drain", move |mut c| {
             let request = request.clone();
             async move { c.drain(request).await }
         })
@@ -60,7 +104,7 @@ impl Cluster {
             let request = request.clone();
             async move { c.act_on_node(request).await }
         };
-        self.api().ask("act on node", ask).map(|_| ())
+        self.ask("act on node", ask).map(|_| ())
     }
 
     /// Acts on a service.
@@ -78,7 +122,7 @@ impl Cluster {
             let request = request.clone();
             async move { c.act_on_service(request).await }
         };
-        self.api().ask("act on service", ask).map(|_| ())
+        self.ask("act on service", ask).map(|_| ())
     }
 
     /// Removes a service and waits until nothing of it is left.
@@ -108,7 +152,7 @@ impl Cluster {
             let request = request.clone();
             async move { c.r#move(request).await }
         };
-        self.api().ask("move", ask).map(|_| ())
+        self.ask("move", ask).map(|_| ())
     }
 
     /// Annotates a service: the smallest write.
@@ -126,7 +170,7 @@ impl Cluster {
             let request = request.clone();
             async move { c.annotate(request).await }
         };
-        self.api().ask("annotate", ask).map(|_| ())
+        self.ask("annotate", ask).map(|_| ())
     }
 
     /// The annotations of a service.
@@ -142,7 +186,7 @@ impl Cluster {
             let request = request.clone();
             async move { c.list_services(request).await }
         };
-        let reply = self.api().ask("service show", ask)?;
+        let reply = self.ask("service show", ask)?;
         Ok(reply.services.into_iter().next().map(|s| s.annotations).unwrap_or_default())
     }
 
@@ -158,18 +202,6 @@ impl Cluster {
             uses,
         };
         let ask = move |mut c: Client| async move { c.create_token(request).await };
-        self.api().ask("token create", ask).map(|reply| reply.token)
-    }
-
-    /// Joins and starts a prepared host.
-    ///
-    /// # Errors
-    /// When it can't join.
-    pub fn join(&mut self, node: &str, role: &str) -> Result<(), HarnessError> {
-        let (token, first) = (self.token().to_owned(), self.hosts()[0].endpoint());
-        let host = self.host(node)?;
-        host.configure(role)?;
-        host.join(&token, &first)?;
-        host.start()
+        self.ask("token create", ask).map(|reply| reply.token)
     }
 }

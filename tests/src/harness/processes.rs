@@ -44,3 +44,11 @@ pub fn is_alive(pid: Pid) -> bool {
     let state = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().next());
     state.is_some_and(|state| state != "Z" && state != "X")
 }
+
+/// A variable of a process's environment.
+#[must_use]
+pub fn environment(pid: Pid, variable: &str) -> Option<String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut pairs = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+    pairs.find_map(|pair| pair.strip_prefix(variable)?.strip_prefix('=').map(str::to_owned))
+}

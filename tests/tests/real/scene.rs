@@ -28,7 +28,7 @@ impl<'a> Scene<'a> {
             service,
             "mode = \"exclusive\"\nstop_timeout = \"2s\"",
         );
-        scene.cluster.apply(&file)?;
+        scene.cluster.api().apply(&file)?;
         scene.run()?;
         Ok(scene)
     }
@@ -41,11 +41,11 @@ impl<'a> Scene<'a> {
     /// Makes the host of the service the leader, or another one.
     pub fn lead(&self, host: &str, leads: bool) -> Result<(), HarnessError> {
         if leads {
-            return self.cluster.make_leader(host);
+            return self.cluster.api().make_leader(host);
         }
-        if self.cluster.leader()? == host {
+        if self.cluster.api().leader()? == host {
             let other = self.cluster.others(&[host]).swap_remove(0);
-            self.cluster.make_leader(&other)?;
+            self.cluster.api().make_leader(&other)?;
         }
         Ok(())
     }
@@ -67,7 +67,7 @@ impl<'a> Scene<'a> {
     /// Judges the whole time, and removes the service.
     pub fn close(self) -> Result<(), HarnessError> {
         self.cluster.stamps().never_two(self.service)?;
-        self.cluster.remove_service(self.service)?;
+        self.cluster.api().remove_service(self.service)?;
         self.cluster.stamps().never_two(self.service)
     }
 }

@@ -17,8 +17,8 @@ mod follow;
 mod link;
 mod logs;
 mod nodes;
-mod plans;
 pub(crate) mod planner;
+mod plans;
 mod reads;
 pub mod remedy;
 mod removal;
@@ -37,6 +37,7 @@ use std::time::Duration;
 use futures::Stream;
 use futures::stream::select_all;
 use muster_core::state::State;
+use muster_proto::v1;
 use muster_proto::v1::cluster_server::ClusterServer;
 use muster_proto::v1::node_link_server::NodeLinkServer;
 use tokio::net::{TcpListener, UnixListener};
@@ -77,9 +78,23 @@ struct Api {
 }
 
 impl Api {
+    fn new(handles: Handles, stop: CancellationToken) -> Self {
+        Self { handles, stop, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+    }
+
     /// The newest state that this node has applied.
     fn state(&self) -> Arc<State> {
         self.handles.published.state.borrow().clone()
+    }
+
+    /// Thinks on a thread that may take its time, so that no other call has to wait for it.
+    async fn think<T: Send + 'static>(
+        &self,
+        state: Arc<State>,
+        think: impl FnOnce(&State) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let thought = tokio::task::spawn_blocking(move || think(&state)).await;
+        thought.unwrap_or_else(|error| Err(ApiError::Internal(error.to_string())))
     }
 
     /// A place among the streams that may be open at once; it is held until it is dropped.
@@ -97,8 +112,7 @@ pub async fn serve(
     raft_service: RaftService,
     shutdown: CancellationToken,
 ) {
-    let streams = Arc::new(Semaphore::new(MAX_STREAMS));
-    let api = Arc::new(Api { handles, stop: shutdown.clone(), streams });
+    let api = Arc::new(Api::new(handles, shutdown.clone()));
     let incoming = listeners.into_iter().map(|l| TcpIncoming::from(l).with_nodelay(Some(true)));
     let tcp = server()
         .add_service(cluster_service(&api))
@@ -110,7 +124,10 @@ pub async fn serve(
         server()
             .add_service(cluster_service(&api))
             .add_service(link_service(&api))
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown.clone().cancelled_owned())
+            .serve_with_incoming_shutdown(
+                UnixListenerStream::new(listener),
+                shutdown.clone().cancelled_owned(),
+            )
             .await
     };
     let both = async {
@@ -127,6 +144,12 @@ pub async fn serve(
         () = both => {}
         () = overdue => tracing::debug!("calls under way were cut off"),
     }
+}
+
+/// The cluster as this node knows it, without asking the leader.
+pub(crate) async fn local_status(handles: &Handles) -> v1::ClusterStatus {
+    let api = Api::new(handles.clone(), CancellationToken::new());
+    api.status(&api.state(), true).await
 }
 
 fn server() -> Server {

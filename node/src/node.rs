@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::id::{BootId, ClusterId, Incarnation, NodeId};
+use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, NodeName};
 use muster_core::lease::voter::VoterIdentity;
 use muster_core::time::Timing;
 use tokio::sync::{mpsc, watch};
@@ -103,6 +103,7 @@ pub struct RunOptions {
 struct Origin {
     identity: Identity,
     me: NodeId,
+    name: NodeName,
     cluster: ClusterId,
     incarnation: Incarnation,
     seed: Seed,
@@ -156,6 +157,7 @@ impl Origin {
         let seed = Seed::read(directory.path()).map_err(NodeError::Seed)?;
         Ok(Self {
             me: NodeId(identity.node_id),
+            name: NodeName::new(&identity.node_name).map_err(|_| no_cluster())?,
             cluster: ClusterId(cluster),
             incarnation: Incarnation(identity.incarnation),
             seed: seed.unwrap_or(Seed { timing: Timing::LAN, peers: Vec::new(), bootstrap: None }),
@@ -291,7 +293,7 @@ impl Parts {
     fn agent_options(&self) -> agent::Options {
         agent::Options {
             node: self.origin.me,
-            node_name: self.origin.identity.node_name.clone(),
+            node_name: self.origin.name.clone(),
             cluster: self.origin.cluster,
             incarnation: self.origin.incarnation,
             run_dir: self.options.config.node.run_dir.clone(),

@@ -10,22 +10,25 @@
 
 #[cfg(test)]
 mod conformance;
+mod error;
 mod handle;
 mod log_store;
 pub mod network;
+mod replica;
 mod state_machine;
 mod status;
 mod types;
 mod wire;
 
-pub use self::handle::{ChangeError, LeadershipWatch, ProposeError, RaftHandle, ReadError};
+pub use self::error::{ChangeError, ProposeError, ReadError};
+pub use self::handle::{LeadershipWatch, RaftHandle};
 pub use self::log_store::VoterGate;
 pub use self::network::Group;
 pub use self::network::link::{Dial, PlainDial};
 pub use self::network::server::RaftService;
-pub use self::state_machine::{FatalApply, Frozen, MembershipView, Replica};
+pub use self::replica::{FatalApply, Frozen, MembershipView, Replica};
 pub use self::status::{Leadership, RaftStatus, Role};
-pub use self::types::{Applied, Peer, Reply, TypeConfig};
+pub use self::types::{Applied, Peer, Reply};
 pub use crate::storage::Position;
 pub use crate::storage::snapshot::{RecordReader, RecordWriter, SnapshotError};
 
@@ -46,8 +49,8 @@ use crate::storage::snapshot::Snapshots;
 pub const MAX_COMMAND_BYTES: usize = 4 << 20;
 /// A snapshot is written every so many entries.
 pub const SNAPSHOT_EVERY: u64 = 10_000;
-/// The part of [`Options::keep_entries`] that the log must reach back beyond the newest snapshot, in
-/// snapshots: two, so that the log and the snapshot before the newest make up the state if that is damaged.
+/// How far the log reaches back beyond the newest snapshot, in snapshots: for followers that lag, and so that
+/// log and older snapshot still make up the state when the newest snapshot is damaged.
 const KEEP_SNAPSHOTS: u64 = 2;
 /// The log is shortened in steps of at least this many entries: a purge costs a sync.
 const PURGE_BATCH: u64 = 1_000;
@@ -164,12 +167,15 @@ async fn open_stores(directory: PathBuf, gate: Arc<dyn VoterGate>) -> Result<Sto
 
 fn config(options: &Options) -> Result<Config, StartError> {
     let timing = &options.timing;
+    let heartbeat_ms = u64::from(timing.raft_heartbeat_ms);
+    let election_min_ms = u64::from(timing.raft_election_min_ms);
     let config = Config {
         cluster_name: format!("{:032x}", options.group.cluster_id),
-        heartbeat_interval: u64::from(timing.raft_heartbeat_ms),
+        heartbeat_interval: heartbeat_ms,
         // A follower that has just answered an append needs no heartbeat; an idle one gets every one of them.
-        heartbeat_min_interval: Some(u64::from(timing.raft_heartbeat_ms) / 2),
-        election_timeout_min: u64::from(timing.raft_election_min_ms),
+        // Where the election follows the heartbeat closely, every one is sent.
+        heartbeat_min_interval: Some(if heartbeat_ms * 2 < election_min_ms { heartbeat_ms / 2 } else { 0 }),
+        election_timeout_min: election_min_ms,
         election_timeout_max: u64::from(timing.raft_election_max_ms),
         install_snapshot_timeout: SNAPSHOT_STALL_MS,
         max_payload_entries: MAX_PAYLOAD_ENTRIES,

@@ -4,11 +4,19 @@
 //! A volatile cache in the disk itself is not modelled. Needs root; runs in a mount namespace of its own, so
 //! that nothing stays behind.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    clippy::explicit_write,
+    reason = "a test that fails should panic where it fails"
+)]
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio, Termination};
+use std::process::{Child, Command, ExitCode, Stdio, Termination};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -145,7 +153,6 @@ fn acknowledged(lines: &Path) -> BTreeMap<u64, u64> {
     counts
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test needs the tools that make and mount a disk")]
 fn command(program: impl AsRef<std::ffi::OsStr>) -> Command {
     Command::new(program)
 }
@@ -155,6 +162,16 @@ fn run(line: &str, paths: &[&Path]) -> bool {
     let mut command = command(words.next().unwrap());
     command.args(words).args(paths).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
+}
+
+/// The writer's process, which ends with the driver, also when that fails.
+struct Writer(Child);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
 }
 
 struct Outcome(u8);
@@ -179,13 +196,14 @@ fn driver() -> Outcome {
         return Outcome(CANNOT);
     }
     let lines = directory.join("lines");
-    let mut writer = command(std::env::current_exe().unwrap())
+    let writer = command(std::env::current_exe().unwrap())
         .args(["--exact", "writer", "--ignored", "--nocapture"])
         .env(DIRECTORY, &disk)
         .stdout(File::create(&lines).unwrap())
-        .spawn()
-        .unwrap();
-    let pid = Pid::from_raw(writer.id().try_into().unwrap());
+        .stderr(Stdio::null())
+        .spawn();
+    let writer = Writer(writer.unwrap());
+    let pid = Pid::from_raw(writer.0.id().try_into().unwrap());
     wait_for("the first acknowledged commands", || !acknowledged(&lines).is_empty());
 
     let (mut snapshots, mut purges, mut total) = (0, 0, 0);
@@ -214,8 +232,7 @@ fn driver() -> Outcome {
         total = safe.values().sum::<u64>();
         assert!(run("umount", &[&copied]));
     }
-    writer.kill().unwrap();
-    writer.wait().unwrap();
+    drop(writer);
     assert!(snapshots > 0 && purges > 0, "the log was never shortened: {snapshots} {purges}");
     println!(
         "{CUTS} cuts, {total} acknowledged commands, none lost ({snapshots} with a snapshot, {purges} purged)"
@@ -230,7 +247,6 @@ fn is_stopped(pid: Pid) -> bool {
 }
 
 fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    #[expect(clippy::disallowed_methods, reason = "a deadline for a process that the test started")]
     let now = Instant::now;
     let deadline = now() + Duration::from_secs(30);
     while !is_so() {

@@ -1,5 +1,12 @@
 //! Three Raft nodes in one process, over gRPC on loopback.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test that fails should panic where it fails"
+)]
+
 #[path = "support/toy.rs"]
 #[allow(dead_code, reason = "each test file uses a part of the toy")]
 mod toy;

@@ -1,5 +1,12 @@
 //! The history: derived data that may be lost, and must never be in anyone's way.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test that fails should panic where it fails"
+)]
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,6 +1,13 @@
 //! The log on a disk that is cut, flipped and robbed: either it opens with everything that was
 //! acknowledged, or it refuses.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test that fails should panic where it fails"
+)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -276,7 +283,6 @@ fn spawn(mut command: Command, directory: &Path) -> (Child, impl Iterator<Item =
 
 const WRITER_ARGUMENTS: [&str; 4] = ["--exact", "writer_process", "--ignored", "--nocapture"];
 
-#[expect(clippy::disallowed_methods, reason = "the test runs itself as a process that may be killed")]
 fn writer() -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(WRITER_ARGUMENTS);
@@ -302,7 +308,6 @@ fn a_killed_writer_loses_nothing_acknowledged() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "a shell sets the limit under which the test runs itself")]
 fn after_a_write_error_nothing_is_acknowledged_any_more() {
     let directory = tempfile::tempdir().unwrap();
     // Files of at most 64 KiB, and no signal when that is exceeded: writes fail as on a full disk.

@@ -1,5 +1,12 @@
 //! Snapshots: written, pruned, cut, flipped, streamed, and the start after damage.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::disallowed_methods,
+    reason = "a test that fails should panic where it fails"
+)]
+
 #[path = "support/toy.rs"]
 #[allow(dead_code, reason = "each test file uses a part of the toy")]
 mod toy;

@@ -159,6 +159,11 @@ pub enum Refusal {
     /// An older write of the same client was retried after a newer one.
     #[error("this write was superseded by a later one of the same client")]
     SupersededRequest,
+    /// The mode of a service cannot change while it has instances.
+    #[error(
+        "service {0} has instances: its mode cannot change; stop it, wait until it is stopped, and apply again"
+    )]
+    ModeOfPlaced(ServiceName),
     /// The service's declaration is not valid.
     #[error("service {service}: {why}")]
     InvalidService {
@@ -251,6 +256,7 @@ impl Refusal {
             Self::SupersededRequest => ("MU1030", Conflict),
             Self::ReopenRefused { .. } => ("MU1032", Conflict),
             Self::InvalidService { .. } => ("MU1031", Invalid),
+            Self::ModeOfPlaced(_) => ("MU1033", Conflict),
         }
     }
 }

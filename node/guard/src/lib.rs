@@ -13,6 +13,7 @@ pub mod key;
 mod launch;
 mod link;
 mod log_file;
+mod memory;
 mod notify;
 mod options;
 pub mod priority;

@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigEvent, SigevNotify, Signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
@@ -15,8 +16,9 @@ use nix::unistd::Pid;
 
 use crate::init;
 use crate::kernel::{self, Fork};
-use crate::launch::Launch;
+use crate::launch::Isolation;
 use crate::link::{self, FromInit, ToShim};
+use crate::memory;
 
 /// Where the shim keeps its wire to the guard.
 const CONTROL_FD: i32 = 3;
@@ -55,13 +57,14 @@ fn run(wire: OwnedFd, guard: Pid, with_timer: bool) -> nix::Result<()> {
     std::mem::forget(wire);
     kernel::close_from(CONTROL_FD + 1, false);
     kernel::ignore_children();
-    kernel::lock_memory();
     let wire = kernel::inherited(CONTROL_FD);
     // Inits hold one end and see it hang up when the shim dies, even before they asked for PDEATHSIG.
     let (life, life_of_inits) =
         socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?;
     let timer = if with_timer { Some(kill_timer()?) } else { None };
     let mut shim = Shim { timer, armed: false, _life: life, life_of_inits };
+    memory::give_back_program();
+    kernel::lock_memory();
     while let Some(message) = link::receive(&wire, true)? {
         match ToShim::decode(&message.bytes) {
             Some(ToShim::Arm { boottime_ns, confirm }) => {
@@ -70,9 +73,9 @@ fn run(wire: OwnedFd, guard: Pid, with_timer: bool) -> nix::Result<()> {
                     link::send_bytes(wire.as_fd(), &[1])?;
                 }
             }
-            Some(ToShim::Spawn) => {
+            Some(ToShim::Spawn { isolation, leased }) => {
                 if let Ok([file, end]) = <[OwnedFd; 2]>::try_from(message.fds) {
-                    shim.spawn(file, end);
+                    shim.spawn(isolation, leased, &file, &end);
                 }
             }
             None => {}
@@ -106,24 +109,22 @@ impl Shim {
     }
 
     /// Starts an init. A failure is told to the guard on the init's own wire; on success only the init holds it.
-    fn spawn(&self, file: OwnedFd, end: OwnedFd) {
-        if let Err((step, errno)) = self.try_spawn(file, &end) {
-            let failed = FromInit::Failed { step: step.to_owned(), errno: errno as i32 };
-            // When it can't be told, the guard sees the wire hang up.
-            let _unread = link::send_json(end.as_fd(), &failed);
-        }
-    }
-
-    fn try_spawn(&self, file: OwnedFd, end: &OwnedFd) -> Result<(), (&'static str, nix::errno::Errno)> {
-        let launch = Launch::from_file(file).map_err(|_| ("read the task", nix::errno::Errno::EINVAL))?;
-        if launch.leased && !self.armed {
-            return Err(("check that the kernel timer is armed", nix::errno::Errno::ETIME));
-        }
+    fn spawn(&self, isolation: Isolation, leased: bool, file: &OwnedFd, end: &OwnedFd) {
         // Asked here: inside a new user namespace nobody has a number yet.
         let who = (nix::unistd::geteuid(), nix::unistd::getegid());
-        match kernel::fork(launch.isolation.clone_flags()).map_err(|errno| ("make namespaces", errno))? {
-            Fork::Parent(_) => Ok(()),
-            Fork::Child => init::run(launch, end.as_fd(), who, self.life_of_inits.as_fd()),
+        let forked = if leased && !self.armed {
+            Err(("check that the kernel timer is armed", Errno::ETIME))
+        } else {
+            kernel::fork(isolation.clone_flags()).map_err(|errno| ("make namespaces", errno))
+        };
+        match forked {
+            Ok(Fork::Parent(_)) => {}
+            Ok(Fork::Child) => init::run(file.as_fd(), end.as_fd(), who, self.life_of_inits.as_fd()),
+            Err((step, errno)) => {
+                let failed = FromInit::Failed { step: step.to_owned(), errno: errno as i32 };
+                // When it can't be told, the guard sees the wire hang up.
+                let _unread = link::send_json(end.as_fd(), &failed);
+            }
         }
     }
 }

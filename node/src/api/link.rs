@@ -12,6 +12,7 @@ use muster_core::state::apply::ReplyValue;
 use muster_core::state::node::{LostCause, Node};
 use muster_proto::v1;
 use muster_proto::v1::node_link_server::NodeLink;
+use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
@@ -24,6 +25,8 @@ use crate::token;
 
 /// The longest that a voter waits for a session's age before it refuses a promise.
 const LONGEST_PROMISE_WAIT: Duration = Duration::from_millis(200);
+/// How long what still runs on a host that leaves may take to stop; the host has been drained before.
+const LEAVE_GRACE: Duration = Duration::from_secs(30);
 
 #[tonic::async_trait]
 impl NodeLink for Api {
@@ -138,11 +141,21 @@ impl NodeLink for Api {
             let _queued = self.handles.fenced.try_send(SessionId(request.session));
             return Ok(Response::new(v1::RelayFencedReply {}));
         }
-        let leader = raft.leader.map(NodeId).filter(|_| !caller.forwarded).ok_or_else(|| self.not_leader())?;
+        let leader =
+            raft.leader.map(NodeId).filter(|_| !caller.forwarded).ok_or_else(|| self.not_leader())?;
         request.sender = Some(sender(&self.state(), self.handles.me));
         let mut link =
             self.handles.peers.link(leader).map_err(|error| Status::unavailable(error.to_string()))?;
         link.relay_fenced(caller.forward(request)).await
+    }
+
+    async fn leave(&self, request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveReply>, Status> {
+        if request.extensions().get::<UdsConnectInfo>().is_none() {
+            return Err(ApiError::LocalOnly("leaving the cluster").into());
+        }
+        let left = self.handles.agent.leave(LEAVE_GRACE).await;
+        left.map_err(|error| ApiError::Internal(format!("the guard did not end its session: {error}")))?;
+        Ok(Response::new(v1::LeaveReply {}))
     }
 }
 

@@ -13,8 +13,8 @@ use muster::raft::{
 };
 use muster_core::time::Timing;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
 
 pub const GROUP: Group = Group { cluster_id: 7, incarnation: 1 };
 /// A command that the toy does not know.
@@ -159,7 +159,8 @@ impl Node {
         .await?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = Server::builder().add_service(service.into_server()).serve_with_incoming_shutdown(
-            TcpListenerStream::new(listener),
+            // Without this every answer waits for the peer's delayed acknowledgement.
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
             async {
                 drop(stopped.await);
             },

@@ -120,7 +120,11 @@ impl World {
     /// back to life; then they are used at once.
     fn repeat_proposal(&mut self, leader: NodeId) {
         let starts_only = self.rng.percent(50);
-        let wanted = |entry: &&Entry| !starts_only || matches!(entry, Entry::VoterUp { .. });
+        let promised = |of: &BootId| self.adversary.promises.iter().any(|promise| promise.boot == *of);
+        let wanted = |entry: &&Entry| match entry {
+            Entry::VoterUp { boot, .. } => promised(boot),
+            _ => !starts_only,
+        };
         let former: Vec<&Entry> = self.adversary.proposals.iter().filter(wanted).collect();
         let Some(entry) = self.rng.pick(&former).cloned() else { return };
         self.send(leader, leader, Message::Propose(entry));

@@ -169,7 +169,7 @@ impl World {
             storm_voters: members.clone(),
             wanted_voters: members,
             reopens: rng.percent(60),
-            worst_clocks: rng.percent(25),
+            worst_clocks: rng.percent(40),
             theme: rng
                 .pick(&[Theme::Anything, Theme::Anything, Theme::Voters, Theme::Turns])
                 .unwrap_or_default(),

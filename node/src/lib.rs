@@ -1,1 +1,28 @@
-//! .
+//! The Muster agent: everything that touches the world. What is decided lives in `muster-core`.
+
+#![forbid(unsafe_code)]
+
+pub mod acks;
+pub mod agent;
+pub mod api;
+pub mod clock;
+pub mod command;
+pub mod config;
+pub mod controller;
+pub mod dev;
+pub mod driver;
+pub mod follow;
+pub mod handles;
+pub mod http;
+pub mod node;
+pub mod notify;
+pub mod peers;
+pub mod proposer;
+pub mod raft;
+pub mod replica;
+pub mod seed;
+pub mod stamp;
+pub mod storage;
+pub mod submit;
+pub mod telemetry;
+pub mod token;

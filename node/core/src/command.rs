@@ -49,7 +49,7 @@ pub enum Command {
     /// The guard that held the session proved that nothing of it is left (R4).
     Fenced { session: SessionId, plan: Plan },
     /// Takes a node back that a minority gave up by mistake (R9).
-    Reopen { session: SessionId },
+    Reopen { session: SessionId, to: Reopens },
 
     /// Placements and revocations as the scheduler planned them.
     ApplyPlan(Plan),
@@ -218,6 +218,19 @@ pub struct CloseSession {
     pub promises: Vec<(NodeId, BootId)>,
     /// Where its instances go, as planned on the state with E closed.
     pub plan: Plan,
+}
+
+impl CloseSession {
+    /// What R7 judges: the close without its plan.
+    #[must_use]
+    pub fn proof(&self) -> crate::lease::close::CloseSession {
+        crate::lease::close::CloseSession {
+            session: self.session,
+            membership: self.membership,
+            reopens: self.reopens,
+            promises: self.promises.clone(),
+        }
+    }
 }
 
 /// See [`Command::Stopped`].

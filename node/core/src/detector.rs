@@ -129,6 +129,11 @@ impl Detector {
         self.sessions.remove(&session);
     }
 
+    /// The sessions that it watches.
+    pub fn sessions(&self) -> impl Iterator<Item = SessionId> + '_ {
+        self.sessions.keys().copied()
+    }
+
     // ---- what the voters say --------------------------------------------------------------------------------
 
     /// A voter has reported its ages.

@@ -1,6 +1,7 @@
 //! Why a command was refused: typed, with a stable code and a remedy.
 
 use crate::id::{NodeId, NodeName, Revision, ServiceName, SessionId, SlotId};
+use crate::lease::close::{CloseRefusal, ReopenRefusal, VoterUpRefusal};
 use crate::time::TimingError;
 
 /// A refused command. It changed nothing.
@@ -49,10 +50,20 @@ pub enum Refusal {
     #[error("node {0} is the last voter: without it there is no cluster")]
     LastVoter(NodeName),
     /// R8: `replaces` is not the voter's current boot.
-    #[error("VoterUp of node {voter} replaces a boot that is not its current one")]
+    #[error("VoterUp of node {voter} was refused: {why}")]
     StaleVoterUp {
         /// The voter.
         voter: NodeId,
+        /// Which condition failed.
+        why: VoterUpRefusal,
+    },
+    /// R9 was not satisfied.
+    #[error("session {session} was not taken back: {why}")]
+    ReopenRefused {
+        /// Which.
+        session: SessionId,
+        /// Which condition failed.
+        why: ReopenRefusal,
     },
     /// R11: the old session is not closed yet.
     #[error("session {session} of node {node} is still open")]
@@ -71,7 +82,7 @@ pub enum Refusal {
         /// Which.
         session: SessionId,
         /// Which condition of R7 failed.
-        why: &'static str,
+        why: CloseRefusal,
     },
     /// The plan was computed from another topology.
     #[error("the plan was computed from revision {base}, but the cluster is at {topology}")]
@@ -148,6 +159,11 @@ pub enum Refusal {
     /// An older write of the same client was retried after a newer one.
     #[error("this write was superseded by a later one of the same client")]
     SupersededRequest,
+    /// The mode of a service cannot change while it has instances.
+    #[error(
+        "service {0} has instances: its mode cannot change; stop it, wait until it is stopped, and apply again"
+    )]
+    ModeOfPlaced(ServiceName),
     /// The service's declaration is not valid.
     #[error("service {service}: {why}")]
     InvalidService {
@@ -238,7 +254,9 @@ impl Refusal {
             Self::Limit { .. } => ("MU1029", Conflict),
             Self::Told(text) => (&text.code, text.class),
             Self::SupersededRequest => ("MU1030", Conflict),
+            Self::ReopenRefused { .. } => ("MU1032", Conflict),
             Self::InvalidService { .. } => ("MU1031", Invalid),
+            Self::ModeOfPlaced(_) => ("MU1033", Conflict),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! The file format (TOML, JSON, YAML) is [`file`]; the grammar of `require` and `prefer` is [`selector`].
 
+pub mod duration;
 pub mod file;
 pub mod selector;
 pub mod task;

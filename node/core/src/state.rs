@@ -13,9 +13,12 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
-use crate::command::TokenGrant;
+use crate::command::{Role, TokenGrant};
 use crate::id::{ClusterId, Incarnation, NodeId, NodeName, Revision, ServiceName, SessionId, SlotId};
 use crate::lease::membership::Membership;
+use crate::lease::{VoterAddresses, VoterList};
+use crate::spec::Mode;
+use crate::spec::selector::Requirement;
 use crate::time::{Stamp, Timing};
 use client::ClientTable;
 use node::Node;
@@ -31,6 +34,10 @@ pub struct State {
     /// The last revision that changed what the scheduler looks at: nodes, sessions, services, slots' placements.
     /// Reports of instance states do not count.
     pub topology: Revision,
+    /// The last revision that changed what agents observed of instances.
+    pub observed: Revision,
+    /// The last revision that changed an address of a node: part of the version of the voters' list.
+    pub addresses: Revision,
     /// The stamp of the last command; never runs backwards.
     pub now: Stamp,
     /// Identity and settings; `None` until `Bootstrap`.
@@ -104,6 +111,36 @@ impl State {
         self.slots.iter().flat_map(move |(id, s)| {
             s.placements.iter().filter(move |p| p.node == node).map(move |p| (id, p))
         })
+    }
+
+    /// Whether a slot should have an instance: its service is to run and has such a slot. Whether a node can take
+    /// it now is another question.
+    #[must_use]
+    pub fn wants(&self, slot: &SlotId) -> bool {
+        let Some(service) = self.services.get(&slot.service).filter(|s| s.wanted) else { return false };
+        match service.spec.mode {
+            Mode::Exclusive => slot.index == 0,
+            Mode::Replicated { count } => slot.index < u64::from(count),
+            Mode::Everywhere => self.nodes.get(&NodeId(slot.index)).is_some_and(|node| {
+                let labels = node.all_labels();
+                let fits = |r: &Requirement| r.holds(node.name.as_str(), &labels);
+                node.role != Role::Witness && service.spec.placement.require.iter().all(fits)
+            }),
+        }
+    }
+
+    /// The applied membership with its voters' addresses, as guards and voters use it.
+    #[must_use]
+    pub fn voter_list(&self) -> VoterList {
+        let addresses = |id: &NodeId| VoterAddresses {
+            node: *id,
+            addresses: self.nodes.get(id).map_or_else(Vec::new, Node::socket_addresses),
+        };
+        VoterList {
+            membership: self.membership.clone(),
+            addresses_revision: self.addresses,
+            voters: self.membership.voters().iter().map(addresses).collect(),
+        }
     }
 
     /// Whether a slot of this service may never be held twice.

@@ -8,7 +8,7 @@ pub const KEY_BYTES: usize = 32;
 /// The key that authenticates a session's datagrams. The guard makes it and keeps it in memory; voters get
 /// it through the replicated `OpenSession`. It is never written to the host's disk (LEASES.md R1).
 #[derive(Clone, PartialEq, Eq)]
-pub struct SessionKey([u8; KEY_BYTES]);
+pub struct SessionKey(pub [u8; KEY_BYTES]);
 
 impl SessionKey {
     /// A new random key.
@@ -19,12 +19,6 @@ impl SessionKey {
         let mut bytes = [0; KEY_BYTES];
         getrandom::fill(&mut bytes)?;
         Ok(Self(bytes))
-    }
-
-    /// The key with these bytes.
-    #[must_use]
-    pub const fn from_bytes(bytes: [u8; KEY_BYTES]) -> Self {
-        Self(bytes)
     }
 
     /// Reads 64 hexadecimal digits.
@@ -56,5 +50,22 @@ impl SessionKey {
 impl fmt::Debug for SessionKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SessionKey(secret)")
+    }
+}
+
+/// For the hand-over in memory from one binary of the guard to the next, and for nothing else.
+pub(crate) mod as_hex {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::SessionKey;
+
+    pub(crate) fn serialize<S: Serializer>(key: &SessionKey, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&key.to_hex())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SessionKey, D::Error> {
+        let digits = String::deserialize(deserializer)?;
+        SessionKey::from_hex(&digits).ok_or_else(|| D::Error::custom("not a key"))
     }
 }

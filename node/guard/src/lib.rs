@@ -4,25 +4,40 @@
 //! the voters say to each other over UDP. [`run`] is the process itself.
 
 pub mod client;
+mod clock;
 pub mod datagram;
+mod guard;
+mod init;
+mod kernel;
 pub mod key;
+mod launch;
+mod link;
+mod log_file;
+mod memory;
+mod notify;
+mod options;
+pub mod priority;
+mod process;
 pub mod protocol;
+mod report;
+mod run;
+mod shim;
+mod stray;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-/// The guard's process and its roles. `args` are the arguments behind `guard`:
-/// `--run-dir DIR --data-dir DIR [--foreground]`. Call it before any thread is started.
-pub fn run(args: &[String]) -> ExitCode {
-    let _ = args;
-    ExitCode::FAILURE
+/// The guard's process and its roles. `arguments` are those behind `guard`:
+/// `--run-dir DIR --data-dir DIR [--foreground]`. Call it before the process starts any thread.
+pub fn run(arguments: &[String]) -> ExitCode {
+    run::run(arguments)
 }
 
-/// Starts a detached guard (session of its own, output to `data_dir/logs/guard.log`) from the binary `exe`.
+/// Starts a detached guard (in a session of its own, its output in `data_dir/logs/guard.log`) from the binary
+/// `exe`. It is ready once its socket `run_dir/guard.sock` accepts connections.
 ///
 /// # Errors
-/// When it can't be started.
+/// When the process can't be started.
 pub fn spawn_detached(exe: &Path, run_dir: &Path, data_dir: &Path) -> std::io::Result<()> {
-    let _ = (exe, run_dir, data_dir);
-    Err(std::io::ErrorKind::Unsupported.into())
+    run::spawn_detached(exe, run_dir, data_dir)
 }

@@ -296,8 +296,8 @@ pub struct InventoryEntry {
     pub exclusive: bool,
 }
 
-/// Where the lease stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where the lease stands. The order is that of a session's life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeasePhase {
     /// No session was opened since this guard started.
@@ -332,7 +332,7 @@ pub struct LeaseStatus {
     pub sent: u64,
     /// Acks accepted in this session.
     pub acked: u64,
-    /// Datagrams of any sender that did not verify, since the guard started.
+    /// Datagrams that did not verify in this session.
     pub rejected: u64,
     /// Datagrams that the kernel dropped because the receive buffer was full.
     pub overflowed: u64,

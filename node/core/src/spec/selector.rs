@@ -1,10 +1,24 @@
 //! The grammar of `require` and `prefer`: see [`GRAMMAR`].
 
+mod parse;
+mod print;
+
+pub use parse::SelectorError;
+
 use crate::spec::Labels;
 
 /// The grammar, as the documentation and error messages print it.
 pub const GRAMMAR: &str = "LABEL == VALUE | LABEL != VALUE | LABEL in (VALUE, ...) | LABEL not in (VALUE, ...) | \
-                           has LABEL | not has LABEL; the label 'node' is the node's name";
+                           has LABEL | not has LABEL; the label 'node' is the node's name; quote a LABEL or VALUE \
+                           that has other characters than a-z, A-Z, 0-9 and -_./:@+";
+
+/// The words of the grammar: as a label or value they are quoted.
+const KEYWORDS: [&str; 3] = ["in", "not", "has"];
+
+/// Whether a label or value may stand without quotes.
+fn is_bare(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "-_./:@+".contains(c)
+}
 
 /// One condition on a node's labels.
 #[derive(Clone, Debug, PartialEq, Eq)]

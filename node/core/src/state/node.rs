@@ -1,7 +1,10 @@
 //! Nodes.
 
+use std::net::SocketAddr;
+
 use crate::command::{DrainWish, NodeDescription, Role};
 use crate::id::{BootId, NodeId, NodeName, SessionId};
+use crate::lease::message::MAX_ADDRESSES;
 use crate::spec::{Labels, Resources};
 use crate::time::Stamp;
 
@@ -70,6 +73,17 @@ impl Node {
         let mut labels = self.description.labels.clone();
         labels.extend(self.labels.iter().map(|(k, v)| (k.clone(), v.clone())));
         labels
+    }
+
+    /// Its addresses for datagrams: those written as IP:PORT, link-local ones left out, at most [`MAX_ADDRESSES`].
+    #[must_use]
+    pub fn socket_addresses(&self) -> Vec<SocketAddr> {
+        let usable = |address: &SocketAddr| match address {
+            SocketAddr::V4(v4) => !v4.ip().is_link_local(),
+            SocketAddr::V6(v6) => !v6.ip().is_unicast_link_local(),
+        };
+        let parsed = self.description.addresses.iter().filter_map(|a| a.parse().ok());
+        parsed.filter(usable).take(MAX_ADDRESSES).collect()
     }
 
     /// What it offers.

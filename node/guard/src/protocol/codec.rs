@@ -1,7 +1,7 @@
 //! Frames: a 4-byte big-endian length, then that many bytes of JSON.
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::FRAME_BYTES_MAX;
 
@@ -39,7 +39,7 @@ pub fn encode_frame<T: Serialize>(message: &T) -> Result<Vec<u8>, FrameError> {
 }
 
 /// Collects received bytes and hands out whole messages.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct FrameDecoder {
     bytes: Vec<u8>,
     /// Where the next frame begins in `bytes`.
@@ -66,6 +66,10 @@ impl FrameDecoder {
     ///
     /// # Errors
     /// [`FrameError`]: the connection must be closed.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator would have to be told the type and end for good"
+    )]
     pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, FrameError> {
         let Some(frame) = self.next_bytes()? else { return Ok(None) };
         serde_json::from_slice(frame).map(Some).map_err(FrameError::Json)

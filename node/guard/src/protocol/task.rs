@@ -42,6 +42,10 @@ pub struct TaskSpec {
     /// The signal of an orderly stop; `None`: SIGTERM.
     #[serde(default)]
     pub stop_signal: Option<i32>,
+    /// How long an orderly stop by the guard itself waits for the task, in milliseconds (the guard is told to
+    /// end, or the controller asks for a release while no agent is there).
+    #[serde(default)]
+    pub stop_grace_ms: u64,
     /// Where its output goes; `None`: nowhere.
     #[serde(default)]
     pub log: Option<LogSpec>,

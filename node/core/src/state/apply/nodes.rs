@@ -100,8 +100,12 @@ impl State {
         description: &NodeDescription,
         events: &mut Vec<Event>,
     ) -> Applied {
-        if self.existing_node(id)?.description == *description {
+        let old = &self.existing_node(id)?.description;
+        if old == description {
             return Ok(Effect::NONE);
+        }
+        if old.addresses != description.addresses {
+            self.addresses = self.revision;
         }
         self.edit_node(id, |node| node.description = description.clone());
         let message = format!("agent {} described its host", description.version);

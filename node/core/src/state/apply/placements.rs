@@ -30,6 +30,11 @@ impl State {
         }
     }
 
+    /// Runs one action as a plan's apply would: how the scheduler tries its steps.
+    pub(crate) fn try_action(&mut self, action: &Action) -> Result<(), &'static str> {
+        self.run_action(action, &mut Vec::new())
+    }
+
     fn run_action(&mut self, action: &Action, events: &mut Vec<Event>) -> Result<(), &'static str> {
         match action.kind {
             ActionKind::Assign(target) => self.assign(&action.slot, target, &action.reason, events),
@@ -192,11 +197,14 @@ impl State {
     }
 
     fn remember_failure(&mut self, stopped: &Stopped, message: &str, events: &mut Vec<Event>) {
-        let failure = Failure { node: stopped.node, at: self.now, message: message.to_owned() };
-        let slot = self.slots.entry(stopped.slot.clone()).or_default();
-        slot.failures.push(failure);
-        if slot.failures.len() > KEPT_FAILURES {
-            slot.failures.remove(0);
+        // Of a slot that nobody wants any more nothing is remembered: its service could never be removed.
+        if self.wants(&stopped.slot) {
+            let failure = Failure { node: stopped.node, at: self.now, message: message.to_owned() };
+            let slot = self.slots.entry(stopped.slot.clone()).or_default();
+            slot.failures.push(failure);
+            if slot.failures.len() > KEPT_FAILURES {
+                slot.failures.remove(0);
+            }
         }
         let text = format!("instance {} failed on {}: {message}", stopped.slot, self.name_of(stopped.node));
         events.push(self.instance_event(EventKind::InstanceFailed, &stopped.slot, stopped.node, text));
@@ -215,6 +223,7 @@ impl State {
         if observed == old {
             return Ok(Effect::NONE);
         }
+        self.observed = self.revision;
         let told = old.state != seen.state || old.restarts != seen.restarts;
         self.edit_placement(&seen.slot, seen.generation, |p| p.observed = observed);
         if told {
@@ -289,7 +298,7 @@ impl State {
 
     /// Removes a placement; the slot is dropped with it when nothing about it needs to be remembered.
     pub(super) fn forget_placement(&mut self, slot: &SlotId, generation: Generation) {
-        let wanted = self.services.get(&slot.service).is_some_and(|s| s.wanted);
+        let wanted = self.wants(slot);
         let now = self.now;
         let Some(entry) = self.slots.get_mut(slot) else { return };
         entry.placements.retain(|p| p.generation != generation);

@@ -44,6 +44,7 @@ impl State {
             crate::spec::validate::check(spec)
                 .map_err(|e| Refusal::InvalidService { service: spec.name.clone(), why: e.to_string() })?;
             let Some(service) = self.services.get(&spec.name) else { continue };
+            self.check_mode_change(spec)?;
             if service.removing {
                 return Err(Refusal::BeingRemoved(spec.name.clone()));
             }
@@ -55,6 +56,17 @@ impl State {
         let new = names.iter().filter(|n| !self.services.contains_key(**n)).count();
         if self.services.len() + new > MAX_SERVICES {
             return Err(Refusal::Limit { what: "services", limit: MAX_SERVICES });
+        }
+        Ok(())
+    }
+
+    /// What was placed without a lease would not end with one: a service that became exclusive could run twice.
+    /// And slots of different modes mean different things. So nothing may be placed while the mode changes.
+    fn check_mode_change(&self, spec: &ServiceSpec) -> Result<(), Refusal> {
+        let changes =
+            self.services.get(&spec.name).is_some_and(|s| s.spec.mode.as_str() != spec.mode.as_str());
+        if changes && self.slots_of(&spec.name).any(|(_, slot)| !slot.placements.is_empty()) {
+            return Err(Refusal::ModeOfPlaced(spec.name.clone()));
         }
         Ok(())
     }
@@ -89,7 +101,8 @@ impl State {
             self.services.insert(name, Arc::new(service));
             return;
         };
-        if service.spec.needs_rollout(&spec) {
+        let rollout = service.spec.needs_rollout(&spec);
+        if rollout {
             service.rollout = at;
         }
         service.former.push(Arc::clone(&service.spec));
@@ -98,6 +111,10 @@ impl State {
         }
         service.spec = Arc::new(spec);
         service.declared = at;
+        if rollout {
+            // What failed was the former declaration: the new one is tried everywhere.
+            self.forget_failures(&name);
+        }
     }
 
     pub(super) fn remove_service(&mut self, name: &ServiceName, events: &mut Vec<Event>) -> Applied {
@@ -200,8 +217,11 @@ impl State {
     }
 
     pub(super) fn rollback_service(&mut self, name: &ServiceName, events: &mut Vec<Event>) -> Applied {
-        let service = self.existing_service_mut(name)?;
-        let former = service.former.pop().ok_or_else(|| Refusal::NothingToRollBack(name.clone()))?;
+        let service = self.existing_service(name)?;
+        let nothing = || Refusal::NothingToRollBack(name.clone());
+        let former = Arc::clone(service.former.last().ok_or_else(nothing)?);
+        self.check_mode_change(&former)?;
+        self.existing_service_mut(name)?.former.pop();
         self.declare((*former).clone());
         let message = format!("service {name} went back to its former declaration");
         events.push(self.service_event(EventKind::ServiceRolledBack, name, message));
@@ -240,6 +260,9 @@ impl State {
         for id in &failed {
             if let Some(slot) = self.slots.get_mut(id) {
                 slot.failures.clear();
+                if slot.is_blank() {
+                    self.slots.remove(id);
+                }
             }
         }
         !failed.is_empty()

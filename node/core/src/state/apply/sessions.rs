@@ -4,6 +4,8 @@ use super::{Applied, Effect, ReplyValue};
 use crate::command::{CloseSession, OpenSession};
 use crate::event::{Event, EventKind};
 use crate::id::{BootId, Generation, NodeId, Reopens, SessionId, SlotId};
+use crate::lease::close::{judge_close, judge_reopen, judge_voter_up};
+use crate::lease::rules::Sound;
 use crate::refusal::Refusal;
 use crate::scheduler::plan::Plan;
 use crate::state::State;
@@ -14,12 +16,11 @@ use crate::state::slot::{InstanceState, Phase};
 impl State {
     /// R8.
     pub(super) fn voter_up(&mut self, voter: NodeId, boot: BootId, replaces: Option<BootId>) -> Applied {
-        let node = self.existing_node(voter)?;
-        if node.boot != replaces || node.boot == Some(boot) {
-            return Err(Refusal::StaleVoterUp { voter });
-        }
+        let current = self.existing_node(voter)?.boot.unwrap_or_default();
+        judge_voter_up::<Sound>(current, boot, replaces.unwrap_or_default())
+            .map_err(|why| Refusal::StaleVoterUp { voter, why })?;
         self.edit_node(voter, |node| node.boot = Some(boot));
-        Ok(Effect::CHANGED)
+        Ok(Effect::TOPOLOGY)
     }
 
     /// R11: refused until the node's old session is closed by R7 or Fenced.
@@ -74,22 +75,10 @@ impl State {
 
     /// R7.
     pub(super) fn close_by_promises(&mut self, close: &CloseSession, events: &mut Vec<Event>) -> Applied {
-        let session = self.sessions.get(&close.session).ok_or(Refusal::NoSuchSession(close.session))?;
-        let refused = |why| Refusal::CloseRefused { session: close.session, why };
-        if close.membership != self.membership.id {
-            return Err(refused("the membership changed since the promises were made"));
-        }
-        if close.reopens != session.reopens {
-            return Err(refused("the session was re-opened since the promises were made"));
-        }
-        let valid =
-            |(voter, boot): &(NodeId, BootId)| self.nodes.get(voter).and_then(|n| n.boot) == Some(*boot);
-        if !close.promises.iter().all(valid) {
-            return Err(refused("a voter restarted since its promise"));
-        }
-        if !self.membership.is_majority(|voter| close.promises.iter().any(|(v, _)| *v == voter)) {
-            return Err(refused("the promises are not a majority's"));
-        }
+        let (session, proof) = (close.session, close.proof());
+        let reopens = self.sessions.get(&session).map(|s| s.reopens);
+        judge_close::<Sound>(&proof, reopens, &self.membership, |voter| self.nodes.get(&voter)?.boot)
+            .map_err(|why| Refusal::CloseRefused { session, why })?;
         self.close_session(close.session, LostCause::Silent, events);
         self.run_actions(&close.plan, events);
         Ok(Effect::TOPOLOGY)
@@ -111,14 +100,16 @@ impl State {
     }
 
     /// R9: voids all outstanding promises by raising gen.
-    pub(super) fn reopen(&mut self, id: SessionId, events: &mut Vec<Event>) -> Applied {
+    pub(super) fn reopen(&mut self, id: SessionId, to: Reopens, events: &mut Vec<Event>) -> Applied {
+        let open = self.sessions.get(&id).map(|s| s.reopens);
+        judge_reopen(open, to).map_err(|why| Refusal::ReopenRefused { session: id, why })?;
         let session = self.sessions.get_mut(&id).ok_or(Refusal::NoSuchSession(id))?;
-        session.reopens = Reopens(session.reopens.0 + 1);
+        session.reopens = to;
         let node = session.node;
         let message =
             format!("node {} was taken back: only a minority of voters missed it", self.name_of(node));
         events.push(self.node_event(EventKind::NodeTakenBack, node, message));
-        Ok(Effect::CHANGED)
+        Ok(Effect::TOPOLOGY)
     }
 
     /// Ends a session: frees the exclusive slots of its node and marks the other instances adrift (R13).

@@ -1,0 +1,186 @@
+//! What can go wrong, each with its exit status, stable code and remedy.
+
+use std::time::Duration;
+
+use crate::context::ContextError;
+use crate::exit::Exit;
+use crate::file::FileError;
+use crate::when;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// An agent answered with an error.
+    #[error("{message}")]
+    Told {
+        /// The stable code.
+        code: String,
+        /// What happened.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+        /// The status that the agent wants.
+        exit: Exit,
+    },
+    /// No agent could be reached.
+    #[error("no agent could be reached; tried {}", tried_list(.tried))]
+    NoAgent {
+        /// Each endpoint and why it failed.
+        tried: Vec<(String, String)>,
+    },
+    /// The time was over.
+    #[error("timed out after {}, still waiting for {}", when::span(when::as_ms(*.limit)), .waiting_for.join("; "))]
+    TimedOut {
+        /// How long was waited.
+        limit: Duration,
+        /// What for.
+        waiting_for: Vec<String>,
+        /// Whether an act was taken that goes on without us.
+        goes_on: bool,
+    },
+    /// What was waited for cannot happen any more.
+    #[error("{message}")]
+    Ended {
+        /// What happened instead.
+        message: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// Ctrl-C.
+    #[error("interrupted: {0}")]
+    Interrupted(&'static str),
+    /// A dangerous act without `--yes`.
+    #[error("{act}; this needs to be confirmed")]
+    Unconfirmed {
+        /// What would happen.
+        act: String,
+    },
+    /// The operator said no.
+    #[error("nothing was done: the question was not answered with yes")]
+    SaidNo,
+    /// A service file is wrong.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// Where to go could not be found out.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// Wrong usage that the parser of arguments cannot see.
+    #[error("{0}")]
+    Usage(String),
+    /// Nothing of that name.
+    #[error("there is no {what} {name}{}", nearest_text(.nearest))]
+    NoSuch {
+        /// Of what.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// A name that is much like it.
+        nearest: Option<String>,
+    },
+    /// The cluster has lost its quorum.
+    #[error("{0}")]
+    NoQuorum(String),
+    /// An answer that this version cannot read.
+    #[error("the agent's answer cannot be read: {0}")]
+    Unreadable(String),
+    /// The editor failed.
+    #[error("{0}")]
+    Editor(String),
+    /// Reading or writing here failed.
+    #[error("{doing}: {source}")]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+}
+
+fn tried_list(tried: &[(String, String)]) -> String {
+    let each: Vec<String> = tried.iter().map(|(where_to, why)| format!("{where_to} ({why})")).collect();
+    each.join(", ")
+}
+
+fn nearest_text(nearest: &Option<String>) -> String {
+    nearest.as_ref().map(|name| format!("; did you mean {name}?")).unwrap_or_default()
+}
+
+impl Failure {
+    /// The status to end with.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Told { exit, .. } => *exit,
+            Self::NoAgent { .. } => Exit::NoAgent,
+            Self::TimedOut { .. } => Exit::TimedOut,
+            Self::Ended { .. } | Self::Unreadable(_) | Self::Editor(_) | Self::Io { .. } | Self::SaidNo => {
+                Exit::Failed
+            }
+            Self::Interrupted(_) => Exit::Interrupted,
+            Self::Unconfirmed { .. } => Exit::Refused,
+            Self::File(error) => error.exit(),
+            Self::Context(_) => Exit::BadFile,
+            Self::Usage(_) => Exit::Usage,
+            Self::NoSuch { .. } => Exit::NotFound,
+            Self::NoQuorum(_) => Exit::NoQuorum,
+        }
+    }
+
+    /// The stable code: the agent's own, or one of this command (MU90..).
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Told { code, .. } => code,
+            Self::NoSuch { what: "node", .. } => "MU1003",
+            Self::NoSuch { what: "service", .. } => "MU1004",
+            Self::NoSuch { .. } => "MU1005",
+            Self::Usage(_) => "MU9001",
+            Self::NoAgent { .. } => "MU9002",
+            Self::File(_) => "MU9003",
+            Self::Context(_) => "MU9004",
+            Self::TimedOut { .. } => "MU9005",
+            Self::Interrupted(_) => "MU9006",
+            Self::Unconfirmed { .. } | Self::SaidNo => "MU9007",
+            Self::Ended { .. } => "MU9008",
+            Self::NoQuorum(_) => "MU9009",
+            Self::Unreadable(_) => "MU9010",
+            Self::Editor(_) => "MU9011",
+            Self::Io { .. } => "MU9012",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Told { hint, .. } | Self::Ended { hint, .. } => hint.clone(),
+            Self::NoAgent { .. } => Some(
+                "start the agent (systemctl start muster), or say where one is: \
+                 --endpoint HOST:PORT or --context NAME|FILE"
+                    .to_owned(),
+            ),
+            Self::TimedOut { goes_on: true, .. } => {
+                Some("only the waiting ended, the act goes on; look with 'musterctl status'".to_owned())
+            }
+            Self::TimedOut { .. } => Some("a longer --timeout waits longer".to_owned()),
+            Self::Unconfirmed { .. } => Some("add --yes to do it".to_owned()),
+            Self::File(error) => Some(error.hint().to_owned()),
+            Self::Context(error) => Some(error.hint().to_owned()),
+            Self::Usage(_) => Some("'--help' after any command shows examples".to_owned()),
+            Self::NoSuch { what: "node", .. } => Some("'musterctl node list' shows all".to_owned()),
+            Self::NoSuch { .. } => Some("'musterctl service list' shows all".to_owned()),
+            Self::NoQuorum(_) => Some(
+                "bring a voter's host back; '--stale' shows one agent's own copy; \
+                 if a majority is lost for good: 'muster recover' on a host that is left"
+                    .to_owned(),
+            ),
+            Self::Unreadable(_) => Some("use a musterctl of the agents' version".to_owned()),
+            Self::Interrupted(_) | Self::SaidNo | Self::Editor(_) | Self::Io { .. } => None,
+        }
+    }
+
+    /// Whether the cluster could not answer just now: no leader, no quorum, no agent, no time.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(
+            self.exit(),
+            Exit::NoAgent | Exit::TryAgain | Exit::NoQuorum | Exit::TimedOut
+        )
+    }
+}

@@ -1,0 +1,134 @@
+//! The session that the guard holds: its lease, its key and its heartbeats.
+
+use muster_core::id::SessionId;
+use muster_core::lease::{Answer, HostEffect, HostLease, HostLeaseState, Phase};
+use muster_core::time::HostInstant;
+use serde::{Deserialize, Serialize};
+
+use super::network::Network;
+use crate::clock;
+use crate::datagram::{self, Buffer, DATAGRAM_BYTES_MAX, FromGuard};
+use crate::key::SessionKey;
+use crate::protocol::{LeasePhase, SessionGrant};
+
+/// A session, from its grant until the next one.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Session {
+    #[serde(with = "saved_lease")]
+    pub(crate) lease: HostLease,
+    #[serde(with = "crate::key::as_hex")]
+    key: SessionKey,
+    /// The phase that the clients know.
+    pub(crate) told: LeasePhase,
+    pub(crate) heartbeat_ms: u32,
+    /// The controller asks for an orderly stop.
+    pub(crate) release: bool,
+    pub(crate) sent: u64,
+    pub(crate) acked: u64,
+    pub(crate) rejected: u64,
+    /// Smallest time until the kill that was seen just before a renewal.
+    pub(crate) headroom_ms: u64,
+    #[serde(skip, default = "empty_buffer")]
+    buffer: Box<Buffer>,
+}
+
+fn empty_buffer() -> Box<Buffer> {
+    Box::new([0; DATAGRAM_BYTES_MAX])
+}
+
+impl Session {
+    pub(crate) fn new(now: HostInstant, grant: SessionGrant, key: SessionKey) -> Self {
+        Self {
+            heartbeat_ms: grant.grant.heartbeat_ms,
+            lease: HostLease::new(now, grant.grant),
+            key,
+            told: LeasePhase::None,
+            release: false,
+            sent: 0,
+            acked: 0,
+            rejected: 0,
+            headroom_ms: u64::MAX,
+            buffer: empty_buffer(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.lease.tenure().session
+    }
+
+    pub(crate) fn phase(&mut self, now: HostInstant) -> LeasePhase {
+        match self.lease.phase(now) {
+            Phase::Waiting => LeasePhase::Waiting,
+            Phase::Active => LeasePhase::Valid,
+            Phase::Killing => LeasePhase::Killing,
+            Phase::Fencing => LeasePhase::Lapsed,
+            Phase::Ended => LeasePhase::Ended,
+        }
+    }
+
+    /// Sends the heartbeat or the `Fenced` that is due at `now`, a reading of the clocks made before this call.
+    pub(crate) fn send_due(&mut self, now: HostInstant, agent_present: bool, network: &Network) {
+        if !self.lease.send_due_in(now).is_some_and(|left| left.is_zero()) {
+            return;
+        }
+        let message = match self.lease.heartbeat(now, agent_present) {
+            Some(heartbeat) => FromGuard::Heartbeat(heartbeat),
+            None => match self.lease.fenced(now) {
+                Some(fenced) => FromGuard::Fenced(fenced),
+                None => return,
+            },
+        };
+        let length = datagram::encode_from_guard(&message, &self.key, &mut self.buffer);
+        for target in self.lease.targets() {
+            network.send(&self.buffer[..length], target.address);
+            self.sent += 1;
+        }
+    }
+
+    /// Takes one received datagram.
+    pub(crate) fn receive(&mut self, bytes: &[u8]) -> HostEffect {
+        match datagram::open_answer(bytes, &self.key) {
+            Ok(answer) => self.take(&answer),
+            Err(_) => {
+                self.rejected += 1;
+                HostEffect::default()
+            }
+        }
+    }
+
+    fn take(&mut self, answer: &Answer) -> HostEffect {
+        let now = clock::now();
+        let left = self.lease.kill_at().map(|kill_at| kill_at.shortest_since(now));
+        let effect = self.lease.on_answer(now, answer);
+        if matches!(answer, Answer::Ack(_)) {
+            self.acked += 1;
+        }
+        if let (true, Some(left)) = (effect.renewed, left) {
+            self.headroom_ms = self.headroom_ms.min(u64::try_from(left.as_millis()).unwrap_or(u64::MAX));
+        }
+        effect
+    }
+
+    /// The `Fenced` of this session as it will be sent, for a successor of a crashed guard, which has no key.
+    pub(crate) fn fenced_in_advance(&self) -> Vec<u8> {
+        let mut buffer: Buffer = [0; DATAGRAM_BYTES_MAX];
+        let fenced = muster_core::lease::Fenced { tenure: self.lease.tenure() };
+        let length = datagram::encode_from_guard(&FromGuard::Fenced(fenced), &self.key, &mut buffer);
+        buffer[..length].to_vec()
+    }
+}
+
+mod saved_lease {
+    use super::{Deserialize, HostLease, HostLeaseState, Serialize, clock};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        lease: &HostLease,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        lease.save().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<HostLease, D::Error> {
+        HostLeaseState::deserialize(from).map(|state| HostLease::restore(clock::now(), state))
+    }
+}

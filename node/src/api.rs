@@ -1,0 +1,174 @@
+//! The agent's gRPC server: the operator's API, the agents' link and Raft, on TCP and on a Unix socket.
+//!
+//! Handlers are thin: they find out who answers ([`route`]), turn messages into commands and states into
+//! messages, and leave every decision to the core.
+//!
+//! ```text
+//!   Cluster ─┬─ reads ──▶ leader (route) ──▶ view, planner ──▶ message
+//!            └─ writes ─▶ command ──▶ Proposer ──▶ reply or refusal (status)
+//!   NodeLink ── join, forward, follow, ages, promises
+//! ```
+//! **Architecture invariant:** nothing here knows the controller or the agent, only their handles.
+
+mod caller;
+mod cluster;
+mod convert;
+mod follow;
+mod link;
+mod logs;
+mod nodes;
+pub(crate) mod planner;
+mod plans;
+mod reads;
+pub mod remedy;
+mod removal;
+mod route;
+mod services;
+pub mod status;
+mod tokens;
+mod view;
+mod watch;
+mod writes;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use futures::stream::select_all;
+use muster_core::state::State;
+use muster_proto::v1;
+use muster_proto::v1::cluster_server::ClusterServer;
+use muster_proto::v1::node_link_server::NodeLinkServer;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+
+use crate::handles::Handles;
+use crate::peers::MAX_MESSAGE_BYTES;
+use crate::raft::RaftService;
+use status::ApiError;
+
+/// The largest message of an operator, in bytes: a few thousand services.
+const MAX_OPERATOR_MESSAGE_BYTES: usize = 4 << 20;
+/// How many calls one connection may have under way.
+const CALLS_PER_CONNECTION: usize = 256;
+/// How many streams (watch, logs, follow) this agent serves at once; each holds a task and a small queue.
+const MAX_STREAMS: usize = 1024;
+/// How long a client may be silent before it is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+/// How long it may take to say so.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long calls under way may take to end when the agent stops.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A stream of answers.
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// What the handlers share.
+struct Api {
+    handles: Handles,
+    /// Ends all streams.
+    stop: CancellationToken,
+    streams: Arc<Semaphore>,
+}
+
+impl Api {
+    fn new(handles: Handles, stop: CancellationToken) -> Self {
+        Self { handles, stop, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+    }
+
+    /// The newest state that this node has applied.
+    fn state(&self) -> Arc<State> {
+        self.handles.published.state.borrow().clone()
+    }
+
+    /// Thinks on a thread that may take its time, so that no other call has to wait for it.
+    async fn think<T: Send + 'static>(
+        &self,
+        state: Arc<State>,
+        think: impl FnOnce(&State) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let thought = tokio::task::spawn_blocking(move || think(&state)).await;
+        thought.unwrap_or_else(|error| Err(ApiError::Internal(error.to_string())))
+    }
+
+    /// A place among the streams that may be open at once; it is held until it is dropped.
+    fn stream_place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let place = Arc::clone(&self.streams).try_acquire_owned();
+        place.map_err(|_| ApiError::TooManyStreams { limit: MAX_STREAMS })
+    }
+}
+
+/// Serves until `shutdown`. Errors of single connections end those; an error of a listener is logged.
+pub async fn serve(
+    handles: Handles,
+    listeners: Vec<TcpListener>,
+    unix: Option<UnixListener>,
+    raft_service: RaftService,
+    shutdown: CancellationToken,
+) {
+    let api = Arc::new(Api::new(handles, shutdown.clone()));
+    let incoming = listeners.into_iter().map(|l| TcpIncoming::from(l).with_nodelay(Some(true)));
+    let tcp = server()
+        .add_service(cluster_service(&api))
+        .add_service(link_service(&api))
+        .add_service(raft_service.into_server())
+        .serve_with_incoming_shutdown(select_all(incoming), shutdown.clone().cancelled_owned());
+    let local = async {
+        let Some(listener) = unix else { return Ok(()) };
+        server()
+            .add_service(cluster_service(&api))
+            .add_service(link_service(&api))
+            .serve_with_incoming_shutdown(
+                UnixListenerStream::new(listener),
+                shutdown.clone().cancelled_owned(),
+            )
+            .await
+    };
+    let both = async {
+        let (tcp, local) = tokio::join!(tcp, local);
+        for error in [tcp.err(), local.err()].into_iter().flatten() {
+            tracing::error!(%error, "the API's server ended");
+        }
+    };
+    let overdue = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    };
+    tokio::select! {
+        () = both => {}
+        () = overdue => tracing::debug!("calls under way were cut off"),
+    }
+}
+
+/// The cluster as this node knows it, without asking the leader.
+pub(crate) async fn local_status(handles: &Handles) -> v1::ClusterStatus {
+    let api = Api::new(handles.clone(), CancellationToken::new());
+    api.status(&api.state(), true).await
+}
+
+fn server() -> Server {
+    Server::builder()
+        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .tcp_nodelay(true)
+}
+
+fn cluster_service(api: &Arc<Api>) -> ClusterServer<Api> {
+    // Answers are larger than questions: a status of a thousand nodes and five thousand services.
+    ClusterServer::from_arc(Arc::clone(api))
+        .max_decoding_message_size(MAX_OPERATOR_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}
+
+fn link_service(api: &Arc<Api>) -> NodeLinkServer<Api> {
+    NodeLinkServer::from_arc(Arc::clone(api))
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+}

@@ -1,0 +1,260 @@
+//! Errors of the API: a gRPC code, and as metadata the stable code, a remedy and the exit status that a command
+//! should end with.
+
+use muster_core::refusal::{Refusal, RefusalClass};
+use tonic::metadata::{AsciiMetadataValue, MetadataMap, MetadataValue};
+use tonic::{Code, Status};
+
+use super::remedy;
+
+/// The metadata key of the stable code.
+pub const CODE_KEY: &str = "muster-code";
+/// The metadata key of the remedy: printable ASCII.
+pub const HINT_KEY: &str = "muster-hint";
+/// The metadata key of the exit status that a command should end with.
+pub const EXIT_KEY: &str = "muster-exit";
+/// The metadata key under which an agent that is not the leader names the one that is, by its node id.
+pub const LEADER_KEY: &str = "muster-leader";
+
+/// Why a call was not answered, beyond what the replicated state refuses.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// The replicated state refuses it, or would.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// There is no leader yet; an election takes less than a second.
+    #[error("there is no leader yet, try again: {0}")]
+    NoLeader(String),
+    /// Fewer than a majority of voters can be reached from here.
+    #[error("no quorum: {reachable} of {voters} voters reachable from {from}")]
+    NoQuorum {
+        /// Voters that answered, this node included if it is one.
+        reachable: usize,
+        /// All voters.
+        voters: usize,
+        /// The node that says so.
+        from: String,
+    },
+    /// A message that can't be right.
+    #[error("{0}")]
+    Invalid(String),
+    /// An agent of another cluster or of another incarnation.
+    #[error("{0}")]
+    OtherCluster(String),
+    /// Only the leader can do this, and this node is not it.
+    #[error("node {me} is not the leader")]
+    NotLeader {
+        /// This node's name.
+        me: String,
+        /// The leader's id, if it is known.
+        leader: Option<u64>,
+    },
+    /// A service has several instances and the call names none.
+    #[error("service {service} has {instances} instances: name one of them")]
+    WhichInstance {
+        /// The service.
+        service: String,
+        /// How many.
+        instances: usize,
+    },
+    /// A voter can't be taken out of the control plane safely now.
+    #[error("node {node} can't be taken out of the control plane now: {why}")]
+    UnsafeRemoval {
+        /// The voter.
+        node: String,
+        /// What stands against it.
+        why: String,
+    },
+    /// Nobody can take the leadership over.
+    #[error("the leadership can't be handed over: {0}")]
+    NoSuccessor(String),
+    /// A host asks to be let in under the name of a node that is lost: most likely the same host, installed anew.
+    #[error("a node named {0} is in the cluster already, and it is lost")]
+    NameOfLostNode(String),
+    /// A move needs an instance that runs.
+    #[error("instance {0} runs nowhere that could hand it over")]
+    NothingToMove(String),
+    /// An instance is to go anywhere else, and no other node can take it.
+    #[error("no other node can take instance {0}")]
+    NowhereToGo(String),
+    /// Only from this host itself.
+    #[error("{0} is accepted on the local socket only")]
+    LocalOnly(&'static str),
+    /// Too many streams are open.
+    #[error("{limit} streams are open on this agent, more are not accepted")]
+    TooManyStreams {
+        /// The limit.
+        limit: usize,
+    },
+    /// It took longer than the caller or this agent allows.
+    #[error("timed out waiting for {0}")]
+    TimedOut(String),
+    /// Another agent could not be asked.
+    #[error("node {node} could not be reached: {why}")]
+    Unreachable {
+        /// Whom.
+        node: String,
+        /// Why.
+        why: String,
+    },
+    /// This agent can't go on.
+    #[error("{0}")]
+    Internal(String),
+}
+
+/// What is told about one kind of error.
+pub(super) struct Facts {
+    pub code: String,
+    pub grpc: Code,
+    pub exit: u8,
+    pub hint: String,
+}
+
+impl ApiError {
+    /// The stable code; `docs/errors` has a page for each.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        match self {
+            Self::Refused(refusal) => refusal.code(),
+            Self::NoLeader(_) => "MU2001",
+            Self::NoQuorum { .. } => "MU2002",
+            Self::Invalid(_) => "MU2003",
+            Self::OtherCluster(_) => "MU2004",
+            Self::NotLeader { .. } => "MU2005",
+            Self::WhichInstance { .. } => "MU2006",
+            Self::UnsafeRemoval { .. } => "MU2007",
+            Self::NoSuccessor(_) => "MU2008",
+            Self::TooManyStreams { .. } => "MU2009",
+            Self::TimedOut(_) => "MU2010",
+            Self::Unreachable { .. } => "MU2011",
+            Self::Internal(_) => "MU2012",
+            Self::NothingToMove(_) => "MU2013",
+            Self::NameOfLostNode(_) => "MU1007",
+            Self::LocalOnly(_) => "MU2014",
+            Self::NowhereToGo(_) => "MU2015",
+        }
+    }
+
+    pub(super) fn facts(&self) -> Facts {
+        let (grpc, exit) = match self {
+            Self::Refused(refusal) => of_class(refusal.class()),
+            Self::NoLeader(_) | Self::NotLeader { .. } => (Code::Unavailable, 75),
+            Self::NoQuorum { .. } => (Code::Unavailable, 106),
+            Self::Invalid(_) | Self::WhichInstance { .. } => (Code::InvalidArgument, 78),
+            Self::OtherCluster(_)
+            | Self::UnsafeRemoval { .. }
+            | Self::NoSuccessor(_)
+            | Self::NothingToMove(_)
+            | Self::NowhereToGo(_) => (Code::FailedPrecondition, 107),
+            Self::LocalOnly(_) => (Code::PermissionDenied, 77),
+            Self::NameOfLostNode(_) => (Code::AlreadyExists, 108),
+            Self::TooManyStreams { .. } => (Code::ResourceExhausted, 75),
+            Self::TimedOut(_) => (Code::DeadlineExceeded, 124),
+            Self::Unreachable { .. } => (Code::Unavailable, 69),
+            Self::Internal(_) => (Code::Internal, 1),
+        };
+        let hint = match self {
+            Self::Refused(refusal) => remedy::of_refusal(refusal),
+            Self::NameOfLostNode(name) => format!(
+                "if this is that host, installed anew, run 'musterctl node remove {name}' first; else set another [node] name"
+            ),
+            other => remedy::of_code(other.code()).to_owned(),
+        };
+        Facts { code: self.code().to_owned(), grpc, exit, hint }
+    }
+}
+
+/// The gRPC code and the exit status of a class of refusals.
+fn of_class(class: RefusalClass) -> (Code, u8) {
+    match class {
+        RefusalClass::NotFound => (Code::NotFound, 105),
+        RefusalClass::Exists => (Code::AlreadyExists, 108),
+        RefusalClass::Conflict => (Code::FailedPrecondition, 107),
+        RefusalClass::Invalid => (Code::InvalidArgument, 78),
+        RefusalClass::Denied => (Code::PermissionDenied, 77),
+    }
+}
+
+impl From<ApiError> for Status {
+    fn from(error: ApiError) -> Self {
+        let facts = error.facts();
+        let mut metadata = MetadataMap::new();
+        let mut put = |key: &'static str, value: &str| {
+            if let Ok(value) = ascii(value) {
+                metadata.insert(key, value);
+            }
+        };
+        put(CODE_KEY, &facts.code);
+        put(HINT_KEY, &facts.hint);
+        put(EXIT_KEY, &facts.exit.to_string());
+        if let ApiError::NotLeader { leader: Some(leader), .. } = &error {
+            put(LEADER_KEY, &leader.to_string());
+        }
+        Self::with_metadata(facts.grpc, error.to_string(), metadata)
+    }
+}
+
+impl From<muster_wire::DecodeError> for ApiError {
+    fn from(error: muster_wire::DecodeError) -> Self {
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        Self::Invalid(text)
+    }
+}
+
+/// Metadata is printable ASCII; what is not is replaced, never dropped with the rest.
+fn ascii(text: &str) -> Result<AsciiMetadataValue, tonic::metadata::errors::InvalidMetadataValue> {
+    let printable = |c: char| if c == ' ' || c.is_ascii_graphic() { c } else { '?' };
+    MetadataValue::try_from(text.chars().map(printable).collect::<String>())
+}
+
+/// The leader that a status names.
+pub(super) fn leader_of(status: &Status) -> Option<u64> {
+    status.metadata().get(LEADER_KEY)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether an agent of Muster said this, rather than the transport on the way to it.
+pub(super) fn is_ours(status: &Status) -> bool {
+    status.metadata().contains_key(CODE_KEY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(status: &Status, key: &str) -> String {
+        status.metadata().get(key).unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_refusal_carries_code_hint_and_exit_status() {
+        let status = Status::from(ApiError::from(Refusal::NoSuchNode("n9".into())));
+        assert_eq!(status.code(), Code::NotFound);
+        assert_eq!(meta(&status, CODE_KEY), "MU1003");
+        assert_eq!(meta(&status, EXIT_KEY), "105");
+        assert!(meta(&status, HINT_KEY).contains("node list"));
+        assert_eq!(status.message(), "there is no node n9");
+    }
+
+    #[test]
+    fn a_lost_quorum_is_told_apart_from_an_election() {
+        let lost = ApiError::NoQuorum { reachable: 1, voters: 3, from: "n1".into() };
+        let status = Status::from(lost);
+        assert_eq!((status.code(), meta(&status, EXIT_KEY)), (Code::Unavailable, "106".into()));
+        assert_eq!(status.message(), "no quorum: 1 of 3 voters reachable from n1");
+        let none = Status::from(ApiError::NoLeader("an election is under way".into()));
+        assert_eq!((none.code(), meta(&none, EXIT_KEY)), (Code::Unavailable, "75".into()));
+    }
+
+    #[test]
+    fn the_leader_travels_with_the_refusal_of_a_follower() {
+        let status = Status::from(ApiError::NotLeader { me: "n1".into(), leader: Some(7) });
+        assert_eq!(leader_of(&status), Some(7));
+        assert!(is_ours(&status) && !is_ours(&Status::unavailable("connect")));
+    }
+}

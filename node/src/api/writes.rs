@@ -1,0 +1,49 @@
+//! What every write has in common: submit the command, and turn the answer into a message.
+
+use muster_core::command::Command;
+use muster_core::id::RequestId;
+use muster_core::state::apply::Reply;
+use muster_proto::v1;
+
+use super::Api;
+use super::caller::Caller;
+use super::status::ApiError;
+use crate::submit::SubmitError;
+
+impl Api {
+    /// Submits a command of a caller and waits until it is applied or refused.
+    pub(super) async fn submit(
+        &self,
+        caller: &Caller,
+        request: RequestId,
+        command: Command,
+    ) -> Result<Reply, ApiError> {
+        let submitted = self.handles.proposer.submit_for(&caller.actor, request, command, caller.timeout);
+        match submitted.await {
+            Ok(reply) => Ok(reply),
+            Err(SubmitError::Refused(refusal)) => Err(refusal.into()),
+            Err(SubmitError::Unavailable(why)) => {
+                tracing::debug!(why, "a write was not taken in time");
+                Err(self.why_no_leader().await)
+            }
+        }
+    }
+
+    /// [`Self::submit`] for writes that answer only whether something changed.
+    pub(super) async fn act(
+        &self,
+        caller: &Caller,
+        request: Option<v1::RequestId>,
+        command: Command,
+        done: impl Into<String>,
+        nothing: impl Into<String>,
+    ) -> Result<v1::ActReply, ApiError> {
+        let reply = self.submit(caller, super::convert::request_id(request), command).await?;
+        Ok(acted(&reply, if reply.changed { done.into() } else { nothing.into() }))
+    }
+}
+
+/// The answer to an act.
+pub(super) fn acted(reply: &Reply, message: String) -> v1::ActReply {
+    v1::ActReply { revision: reply.revision.0, changed: reply.changed, message, warnings: Vec::new() }
+}

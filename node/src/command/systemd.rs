@@ -1,0 +1,52 @@
+//! `--now`: configuration and systemd units.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+
+use super::CommandError;
+use crate::config::DEFAULT_PATH;
+
+const UNITS: [&str; 3] = ["muster-guard.service", "muster.service", "muster-handoff.service"];
+
+/// Whether systemd runs this host.
+///
+/// # Errors
+/// When it doesn't.
+pub(super) fn check() -> Result<(), CommandError> {
+    if Path::new("/run/systemd/system").is_dir() { Ok(()) } else { Err(CommandError::NoSystemd) }
+}
+
+/// Writes a configuration with the defaults spelled out, if there is none.
+///
+/// # Errors
+/// When it can't be written.
+pub(super) fn write_missing_config(path: Option<&Path>) -> Result<(), CommandError> {
+    let path = path.unwrap_or(Path::new(DEFAULT_PATH));
+    if path.exists() {
+        return Ok(());
+    }
+    let failed = |source| CommandError::WriteConfig { path: path.to_owned(), source };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    let mut file = std::fs::File::create(path).map_err(failed)?;
+    file.write_all(include_bytes!("../../../deploy/agent.toml")).map_err(failed)?;
+    super::say(&format!("wrote {}", path.display()));
+    Ok(())
+}
+
+/// Enables and starts the units.
+///
+/// # Errors
+/// What systemctl says.
+#[allow(clippy::disallowed_methods, reason = "systemctl is how units are enabled, once, at an operator's wish")]
+pub(super) fn start() -> Result<(), CommandError> {
+    let output = Command::new("systemctl").arg("enable").arg("--now").args(UNITS).output();
+    let output = output.map_err(|source| CommandError::Systemctl { detail: source.to_string() })?;
+    if output.status.success() {
+        super::say("the units are enabled and started; see them with: systemctl status muster muster-guard");
+        return Ok(());
+    }
+    Err(CommandError::Systemctl { detail: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+}

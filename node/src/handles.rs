@@ -1,0 +1,51 @@
+//! Where the parts of an agent meet: api, controller and agent don't know each other, only these handles.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use muster_core::detector::SessionHealth;
+use muster_core::id::{NodeId, SessionId};
+use tokio::sync::{mpsc, watch};
+
+use crate::acks::Acks;
+use crate::agent::AgentHandle;
+use crate::peers::Peers;
+use crate::proposer::Proposer;
+use crate::raft::RaftHandle;
+use crate::replica::Published;
+use crate::storage::history::History;
+
+/// The health of all open sessions as the leader's detector sees it; empty on every other node.
+pub type Healths = Arc<BTreeMap<SessionId, SessionHealth>>;
+
+/// Everything that the API needs of this agent.
+#[derive(Clone)]
+pub struct Handles {
+    /// This node.
+    pub me: NodeId,
+    /// Its name.
+    pub name: Arc<str>,
+    /// The data directory.
+    pub data_dir: PathBuf,
+    /// State, events and entries as they are applied.
+    pub published: Published,
+    /// Writes.
+    pub proposer: Proposer,
+    /// Raft: leadership, barriers, membership.
+    pub raft: RaftHandle,
+    /// Channels to the other agents.
+    pub peers: Peers,
+    /// The voter's half of the leases.
+    pub acks: Acks,
+    /// The history of events.
+    pub history: History,
+    /// What the detector sees while this node leads.
+    pub healths: watch::Receiver<Healths>,
+    /// Sessions whose guards proved that nothing is left of them; the controller closes them.
+    pub fenced: mpsc::Sender<SessionId>,
+    /// The agent's own part: instances, guard, logs.
+    pub agent: AgentHandle,
+    /// What `status` should warn of, found at start.
+    pub warnings: Arc<[String]>,
+}

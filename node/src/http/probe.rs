@@ -1,0 +1,37 @@
+//! Whether this agent is ready: it follows a leader, and its log is caught up.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use muster_core::id::NodeId;
+use muster_core::state::State as ClusterState;
+
+use crate::handles::Handles;
+use crate::raft::RaftStatus;
+
+/// So many entries may be committed and not applied yet.
+const BEHIND_MAX: u64 = 64;
+
+pub(super) async fn ready(State(handles): State<Handles>) -> (StatusCode, String) {
+    let state = handles.published.state.borrow().clone();
+    match why_not(&state, &handles.raft.status(), handles.me) {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
+    }
+}
+
+fn why_not(state: &ClusterState, raft: &RaftStatus, me: NodeId) -> Option<String> {
+    if !state.nodes.contains_key(&me) {
+        return Some("this node's copy of the state does not have this node yet".to_owned());
+    }
+    let in_raft = state.membership.contains(me) || state.standbys.contains(&me);
+    if !in_raft {
+        // A worker follows by a stream; what it has is what it was told.
+        return None;
+    }
+    if raft.leader.is_none() {
+        return Some("there is no leader".to_owned());
+    }
+    let index = |at: Option<crate::raft::Position>| at.map_or(0, |at| at.index);
+    let behind = index(raft.committed).saturating_sub(index(raft.applied));
+    (behind > BEHIND_MAX).then(|| format!("{behind} entries of the log are not applied yet"))
+}

@@ -1,0 +1,339 @@
+//! One agent, put together: opens what is on disk, starts the parts, and ends them in order.
+
+mod duties;
+mod sockets;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, NodeName};
+use muster_core::lease::voter::VoterIdentity;
+use muster_core::time::Timing;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::acks::{self, Acks};
+use crate::agent;
+use crate::config::{Config, ConfigError};
+use crate::controller;
+use crate::follow;
+use crate::handles::{Handles, Healths};
+use crate::notify;
+use crate::peers::{Peers, sender};
+use crate::proposer::Proposer;
+use crate::raft::{self, Group, PlainDial, RaftHandle, RaftService};
+use crate::replica::{NodeReplica, Published};
+use crate::seed::{self, Seed};
+use crate::storage::directory::{DataDirectory, DirectoryError, Identity};
+use crate::storage::history::History;
+use sockets::Sockets;
+
+/// Proofs of guards that wait for the controller: one for each session at most, repeated by the guards.
+const FENCED_QUEUE: usize = 256;
+/// How long the parts may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why an agent could not start or had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The data directory.
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// Neither `init` nor `join` ran here.
+    #[error(
+        "{} belongs to no cluster yet: run 'muster init' for a new cluster, or 'muster join' with a token from \
+         'musterctl token create'",
+        .0.display()
+    )]
+    NoCluster(PathBuf),
+    /// A socket.
+    #[error("cannot listen on {address}: {source}{hint}")]
+    Listen {
+        /// Where.
+        address: String,
+        /// Why.
+        source: std::io::Error,
+        /// What to do.
+        hint: &'static str,
+    },
+    /// The directory of sockets.
+    #[error("cannot use the run directory {}: {source}", path.display())]
+    RunDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The log or a snapshot.
+    #[error("{0}")]
+    Raft(#[from] raft::StartError),
+    /// The seed file.
+    #[error("cannot read seed.json: {0}")]
+    Seed(#[source] std::io::Error),
+    /// A thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[source] std::io::Error),
+    /// Randomness.
+    #[error("the system gave no randomness: {0}")]
+    Random(#[from] getrandom::Error),
+    /// Raft ended underneath.
+    #[error("the agent ends because its log does: {0}")]
+    RaftStopped(String),
+}
+
+/// How an agent is run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// The configuration.
+    pub config: Config,
+    /// Listen beyond loopback although nothing is encrypted.
+    pub insecure: bool,
+    /// The program that a missing guard is started from.
+    pub guard_exe: PathBuf,
+    /// Start a guard when none answers.
+    pub autostart_guard: bool,
+}
+
+/// What is known of this node before any state.
+struct Origin {
+    identity: Identity,
+    me: NodeId,
+    name: NodeName,
+    cluster: ClusterId,
+    incarnation: Incarnation,
+    seed: Seed,
+}
+
+/// Runs an agent until `stop`, or until it can't go on.
+///
+/// # Errors
+/// [`NodeError`] says why and what to do.
+pub async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), NodeError> {
+    options.config.check(options.insecure)?;
+    let data_dir = options.config.node.data_dir.clone();
+    let directory = DataDirectory::open(&data_dir)?;
+    let origin = Origin::read(&directory)?;
+    let sockets = Sockets::open(&options.config).await?;
+    let history = History::open(&directory.history());
+    let acks = Acks::new(VoterIdentity {
+        cluster: origin.cluster,
+        incarnation: origin.incarnation,
+        node: origin.me,
+        boot: random_boot()?,
+    });
+    let (replica, published) = NodeReplica::new(acks.clone(), history.clone());
+    let bystander = Acks::new(VoterIdentity { boot: BootId(0), ..acks.identity() });
+    let follower = replica.beside(bystander);
+    let (raft, service) = start_raft(&origin, &directory, &acks, replica).await?;
+    let running = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let parts = Parts { options, origin, directory, acks, history, raft, published };
+    let started = parts.start(sockets, service, follower, &running, &tasks).await?;
+    let ended = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        why = parts.raft.stopped() => Err(NodeError::RaftStopped(why)),
+    };
+    notify::stopping();
+    started.agent.stop().await;
+    running.cancel();
+    tasks.close();
+    if tokio::time::timeout(STOP_TIMEOUT, tasks.wait()).await.is_err() {
+        tracing::warn!("some parts of the agent did not end in time");
+    }
+    parts.raft.shutdown().await;
+    ended
+}
+
+impl Origin {
+    fn read(directory: &DataDirectory) -> Result<Self, NodeError> {
+        let no_cluster = || NodeError::NoCluster(directory.path().to_owned());
+        let identity = directory.identity().cloned().ok_or_else(no_cluster)?;
+        let cluster = u128::from_str_radix(&identity.cluster_id, 16).map_err(|_| no_cluster())?;
+        let seed = Seed::read(directory.path()).map_err(NodeError::Seed)?;
+        Ok(Self {
+            me: NodeId(identity.node_id),
+            name: NodeName::new(&identity.node_name).map_err(|_| no_cluster())?,
+            cluster: ClusterId(cluster),
+            incarnation: Incarnation(identity.incarnation),
+            seed: seed.unwrap_or(Seed { timing: Timing::LAN, peers: Vec::new(), bootstrap: None }),
+            identity,
+        })
+    }
+}
+
+fn random_boot() -> Result<BootId, getrandom::Error> {
+    Ok(BootId(getrandom::u64()?.max(1)))
+}
+
+async fn start_raft(
+    origin: &Origin,
+    directory: &DataDirectory,
+    acks: &Acks,
+    replica: NodeReplica,
+) -> Result<(RaftHandle, RaftService), NodeError> {
+    let options = raft::Options {
+        id: origin.me.0,
+        group: Group { cluster_id: origin.cluster.0, incarnation: origin.incarnation.0 },
+        timing: origin.seed.timing,
+        directory: directory.raft(),
+        dialer: Arc::new(PlainDial),
+        gate: Arc::new(acks.clone()),
+        replica: Box::new(replica),
+        snapshot_every: raft::SNAPSHOT_EVERY,
+    };
+    Ok(raft::start(options).await?)
+}
+
+struct Parts {
+    options: RunOptions,
+    origin: Origin,
+    directory: DataDirectory,
+    acks: Acks,
+    history: History,
+    raft: RaftHandle,
+    published: Published,
+}
+
+struct Started {
+    agent: agent::AgentHandle,
+    _acks: acks::AckThread,
+}
+
+impl Parts {
+    async fn start(
+        &self,
+        sockets: Sockets,
+        service: RaftService,
+        follower: NodeReplica,
+        running: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Result<Started, NodeError> {
+        let me = self.origin.me;
+        let state = self.published.state.clone();
+        let peers = Peers::new(state.clone());
+        let name = self.origin.identity.node_name.as_str();
+        let proposer = Proposer::new(me, name, self.raft.clone(), peers.clone(), state.clone());
+        let (fenced_tx, fenced) = mpsc::channel(FENCED_QUEUE);
+        let (healths, healths_rx) = watch::channel(Healths::default());
+        let ack_thread =
+            acks::serve(self.acks.clone(), sockets.udp, fenced_tx.clone()).map_err(NodeError::Thread)?;
+        let agent = agent::start(self.agent_options(), state.clone(), Arc::new(proposer.clone()));
+        tasks.spawn(controller::run(
+            controller::Options {
+                me,
+                raft: self.raft.clone(),
+                proposer: proposer.clone(),
+                peers: peers.clone(),
+                acks: self.acks.clone(),
+                state: state.clone(),
+                fenced,
+                healths,
+            },
+            running.clone(),
+        ));
+        let handles = Handles {
+            me,
+            name: name.into(),
+            data_dir: self.directory.path().to_owned(),
+            published: self.published.clone(),
+            proposer: proposer.clone(),
+            raft: self.raft.clone(),
+            peers,
+            acks: self.acks.clone(),
+            history: self.history.clone(),
+            healths: healths_rx,
+            fenced: fenced_tx,
+            agent: agent.clone(),
+            warnings: self.warnings().into(),
+        };
+        tasks.spawn(crate::api::serve(handles.clone(), sockets.tcp, sockets.unix, service, running.clone()));
+        tasks.spawn(crate::http::serve(handles, sockets.http, running.clone()));
+        self.start_duties(follower, &proposer, running, tasks);
+        notify::ready();
+        tracing::info!(node = name, id = %me, "the agent listens");
+        Ok(Started { agent, _acks: ack_thread })
+    }
+
+    fn start_duties(
+        &self,
+        follower: NodeReplica,
+        proposer: &Proposer,
+        running: &CancellationToken,
+        tasks: &TaskTracker,
+    ) {
+        let me = self.origin.me;
+        let state = self.published.state.clone();
+        let mut who = sender(&state.borrow(), me);
+        who.cluster_id = self.origin.cluster.0.to_be_bytes().to_vec().into();
+        who.incarnation = self.origin.incarnation.0;
+        let seeds = self.origin.seed.peers.clone();
+        tasks.spawn(follow::run(me, who, seeds, follower, state.clone(), running.clone()));
+        let data_dir = self.directory.path().to_owned();
+        tasks.spawn(seed::keep(data_dir, me, state.clone(), running.clone()));
+        tasks.spawn(duties::announce_voter(self.acks.identity(), state.clone(), proposer.clone(), running.clone()));
+        tasks.spawn(duties::describe_host(me, self.description(), state, proposer.clone(), running.clone()));
+        if let Some(token) = self.origin.seed.bootstrap.clone() {
+            let bootstrap = duties::Bootstrapping {
+                identity: self.origin.identity.clone(),
+                cluster: self.origin.cluster,
+                timing: self.origin.seed.timing,
+                description: self.description(),
+                token,
+            };
+            let (raft, proposer) = (self.raft.clone(), proposer.clone());
+            tasks.spawn(duties::bootstrap(bootstrap, raft, proposer, running.clone()));
+        }
+    }
+
+    fn agent_options(&self) -> agent::Options {
+        agent::Options {
+            node: self.origin.me,
+            node_name: self.origin.name.clone(),
+            cluster: self.origin.cluster,
+            incarnation: self.origin.incarnation,
+            run_dir: self.options.config.node.run_dir.clone(),
+            data_dir: self.directory.path().to_owned(),
+            guard_exe: self.options.guard_exe.clone(),
+            autostart_guard: self.options.autostart_guard,
+        }
+    }
+
+    fn description(&self) -> muster_core::command::NodeDescription {
+        let config = &self.options.config;
+        let addresses = config.advertised().unwrap_or_default();
+        muster_core::command::NodeDescription {
+            addresses: addresses.iter().map(ToString::to_string).collect(),
+            labels: config.node.labels.clone(),
+            capacity: config.capacity(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            features: (FEATURES_LOWEST, FEATURES_HIGHEST),
+        }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let torn = self.raft.status().torn_tail_bytes;
+        if torn > 0 {
+            warnings.push(format!(
+                "{torn} bytes at the end of the log were half-written and cut off at start; nothing acknowledged was lost"
+            ));
+        }
+        if crate::storage::directory::is_short_of_space(self.directory.path()) {
+            warnings.push(format!("little space is left under {}", self.directory.path().display()));
+        }
+        if self.options.insecure {
+            warnings.push("the agent runs with --insecure: anybody on its network can command it".to_owned());
+        }
+        warnings
+    }
+}
+
+/// The lowest feature level that this agent speaks.
+pub const FEATURES_LOWEST: u32 = 1;
+/// The highest feature level that this agent speaks.
+pub const FEATURES_HIGHEST: u32 = 1;

@@ -1,0 +1,174 @@
+//! What every agent tells the cluster about itself, until the state says so.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster_core::command::{Bootstrap, Command, NodeDescription, Role, TokenGrant};
+use muster_core::id::{ClusterId, Incarnation, NodeId, NodeName};
+use muster_core::lease::voter::VoterIdentity;
+use muster_core::refusal::Refusal;
+use muster_core::state::State;
+use muster_core::time::{Stamp, Timing};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::proposer::Proposer;
+use crate::raft::{Peer, RaftHandle};
+use crate::seed::FirstToken;
+use crate::storage::directory::Identity;
+use crate::submit::{Submit, SubmitError};
+
+/// Between two tries to tell something.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// LEASES.md R8: after every start a voter or standby commits its `VoterUp` before it acks or promises anything.
+pub(super) async fn announce_voter(
+    identity: VoterIdentity,
+    state: watch::Receiver<Arc<State>>,
+    proposer: Proposer,
+    stop: CancellationToken,
+) {
+    let wanted = |state: &State| {
+        let in_raft =
+            state.membership.contains(identity.node) || state.standbys.contains(&identity.node);
+        let current = state.nodes.get(&identity.node)?.boot;
+        (in_raft && current != Some(identity.boot)).then_some(Command::VoterUp {
+            voter: identity.node,
+            boot: identity.boot,
+            replaces: current,
+        })
+    };
+    tell(wanted, state, proposer, stop).await;
+}
+
+/// Tells what the host has, whenever the state says something else.
+pub(super) async fn describe_host(
+    me: NodeId,
+    description: NodeDescription,
+    state: watch::Receiver<Arc<State>>,
+    proposer: Proposer,
+    stop: CancellationToken,
+) {
+    let wanted = |state: &State| {
+        let known = &state.nodes.get(&me)?.description;
+        (*known != description)
+            .then(|| Command::DescribeNode { node: me, description: description.clone() })
+    };
+    tell(wanted, state, proposer, stop).await;
+}
+
+/// Submits what `wanted` says of the newest state, for as long as it says something.
+async fn tell(
+    wanted: impl Fn(&State) -> Option<Command>,
+    mut state: watch::Receiver<Arc<State>>,
+    proposer: Proposer,
+    stop: CancellationToken,
+) {
+    loop {
+        let command = wanted(&state.borrow_and_update());
+        let round = async {
+            match command {
+                Some(command) => {
+                    if let Err(error) = proposer.submit(command).await {
+                        tracing::debug!(%error, "could not be told yet");
+                        tokio::time::sleep(PAUSE).await;
+                        return true;
+                    }
+                    // The answer may be here before the entry is applied on this node.
+                    let _changed = tokio::time::timeout(PAUSE, state.changed()).await;
+                    true
+                }
+                None => state.changed().await.is_ok(),
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            go_on = round => if !go_on { return },
+        }
+    }
+}
+
+/// What `muster init` left to be done.
+pub(super) struct Bootstrapping {
+    pub(super) identity: Identity,
+    pub(super) cluster: ClusterId,
+    pub(super) timing: Timing,
+    pub(super) description: NodeDescription,
+    pub(super) token: FirstToken,
+}
+
+/// Makes the cluster: the first start after `muster init`, or a later one if that was cut short.
+pub(super) async fn bootstrap(
+    wish: Bootstrapping,
+    raft: RaftHandle,
+    proposer: Proposer,
+    stop: CancellationToken,
+) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = make_cluster(wish, raft, proposer) => {}
+    }
+}
+
+async fn make_cluster(wish: Bootstrapping, raft: RaftHandle, proposer: Proposer) {
+    if raft.status().peers.is_empty() {
+        let peer =
+            Peer { name: wish.identity.node_name.clone(), addresses: wish.description.addresses.clone() };
+        if let Err(error) = raft.initialize_single(peer).await {
+            tracing::error!(%error, "the cluster could not be made");
+            return;
+        }
+    }
+    let Ok(node_name) = NodeName::new(&wish.identity.node_name) else {
+        tracing::error!(name = wish.identity.node_name, "identity.json holds a name that is not valid");
+        return;
+    };
+    let bootstrap = Command::Bootstrap(Bootstrap {
+        cluster: wish.cluster,
+        name: wish.identity.cluster_name.clone(),
+        incarnation: Incarnation(wish.identity.incarnation),
+        timing: wish.timing,
+        node: wish.description,
+        node_name,
+    });
+    if !done(&proposer, bootstrap).await {
+        return;
+    }
+    let Some(hash) = hash_from_hex(&wish.token.hash) else {
+        tracing::error!("seed.json holds a token hash that is not valid: create another token");
+        return;
+    };
+    let grant = TokenGrant {
+        id: wish.token.id,
+        hash,
+        role: Role::Auto,
+        expires: Stamp(wish.token.expires_ms),
+        uses: wish.token.uses,
+    };
+    done(&proposer, Command::CreateToken(grant)).await;
+}
+
+/// Submits until it is applied; what an earlier start did already counts as done.
+async fn done(proposer: &Proposer, command: Command) -> bool {
+    loop {
+        match proposer.submit(command.clone()).await {
+            Ok(_) | Err(SubmitError::Refused(Refusal::ClusterExists | Refusal::TokenExists(_))) => return true,
+            Err(SubmitError::Refused(refusal)) => {
+                tracing::error!(%refusal, "the cluster could not be made");
+                return false;
+            }
+            Err(SubmitError::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+}
+
+fn hash_from_hex(digits: &str) -> Option<[u8; 32]> {
+    let mut hash = [0u8; 32];
+    if digits.len() != 64 {
+        return None;
+    }
+    for (place, pair) in hash.iter_mut().zip(digits.as_bytes().chunks(2)) {
+        *place = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(hash)
+}

@@ -1,0 +1,199 @@
+//! The history behind `events`, `audit` and `service history`: derived data, written by a thread of its own.
+//!
+//! It may be lost. Nothing waits for it and nothing fails with it: when the writer can't keep up, events are
+//! dropped and counted; when the store is missing, empty, unreadable or panics, it is set aside and begun anew.
+//!
+//! **Architecture invariant:** sled appears only here. Its thread is the one on which a panic is survived.
+
+mod store;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use self::store::Store;
+
+/// The name of the thread that owns the store.
+const THREAD_NAME: &str = "muster-history";
+/// How sled names its own threads.
+const SLED_THREAD_NAMES: [&str; 2] = ["sled-io-", "log flusher"];
+/// How many events are kept; the oldest go first.
+pub const KEPT_EVENTS: u64 = 100_000;
+/// How many events wait for the writer: some seconds' worth in a bad hour, at about 1 KiB each.
+const QUEUE_EVENTS: usize = 4_096;
+
+/// One event. `(revision, sequence)` identifies it: replaying the log writes the same events again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// The log index of the command that caused it.
+    pub revision: u64,
+    /// Its number among the events of that command.
+    pub sequence: u32,
+    /// When it happened, in milliseconds since 1970 UTC, as the command says.
+    pub time_ms: u64,
+    /// What kind of event it is.
+    pub kind: String,
+    /// The node that it is about.
+    pub node: Option<String>,
+    /// The service that it is about.
+    pub service: Option<String>,
+    /// What else there is to say.
+    pub detail: serde_json::Value,
+}
+
+/// What to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    /// Only events after this revision.
+    pub after_revision: Option<u64>,
+    /// Only events at or after this time, in milliseconds since 1970 UTC.
+    pub since_ms: Option<u64>,
+    /// Only events of this service.
+    pub service: Option<String>,
+    /// Only the newest so many; all when 0.
+    pub limit: usize,
+}
+
+/// Whether a panic on this thread is the history's own affair: a panic on any other thread ends the agent.
+#[must_use]
+pub fn survives_panics(thread_name: &str) -> bool {
+    thread_name == THREAD_NAME || SLED_THREAD_NAMES.iter().any(|name| thread_name.starts_with(name))
+}
+
+enum Request {
+    Append(Event),
+    Query(Query, oneshot::Sender<Vec<Event>>),
+    Stop,
+}
+
+/// The history. Cheap to clone; the store is closed when the last clone is dropped.
+#[derive(Clone)]
+pub struct History {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    requests: SyncSender<Request>,
+    dropped: Arc<AtomicU64>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl History {
+    /// Opens the history in that directory, or begins a new one. Returns at once; the store is opened on its
+    /// own thread.
+    #[must_use]
+    pub fn open(directory: &Path) -> Self {
+        Self::open_keeping(directory, KEPT_EVENTS)
+    }
+
+    /// [`Self::open`] with the number of events to keep.
+    #[must_use]
+    pub fn open_keeping(directory: &Path, kept_events: u64) -> Self {
+        let (requests, queue) = sync_channel(QUEUE_EVENTS);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let writer = Writer {
+            directory: directory.to_owned(),
+            kept_events,
+            dropped: Arc::clone(&dropped),
+            store: None,
+        };
+        let thread = std::thread::Builder::new().name(THREAD_NAME.into());
+        let writer = match thread.spawn(move || writer.run(&queue)) {
+            Ok(writer) => Some(writer),
+            Err(error) => {
+                tracing::error!(%error, "the history has no thread: events are not kept");
+                None
+            }
+        };
+        Self { inner: Arc::new(Inner { requests, dropped, writer }) }
+    }
+
+    /// Takes an event. Never waits: when the queue is full the event is dropped and counted.
+    pub fn append(&self, event: Event) {
+        if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =
+            self.inner.requests.try_send(Request::Append(event))
+        {
+            self.inner.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The matching events, oldest first; empty when the history is not available.
+    pub async fn query(&self, query: Query) -> Vec<Event> {
+        let (reply, events) = oneshot::channel();
+        if self.inner.requests.try_send(Request::Query(query, reply)).is_err() {
+            return Vec::new();
+        }
+        events.await.unwrap_or_default()
+    }
+
+    /// How many events were dropped since the start.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.inner.dropped.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // With a full queue the writer sees the closed channel after it has worked the queue off.
+        drop(self.requests.try_send(Request::Stop));
+        if let Some(writer) = self.writer.take() {
+            let (gone, _) = sync_channel(1);
+            self.requests = gone;
+            if writer.join().is_err() {
+                tracing::warn!("the history's thread had panicked");
+            }
+        }
+    }
+}
+
+struct Writer {
+    directory: PathBuf,
+    kept_events: u64,
+    dropped: Arc<AtomicU64>,
+    store: Option<Store>,
+}
+
+impl Writer {
+    fn run(mut self, queue: &Receiver<Request>) {
+        self.store = Store::open(&self.directory, self.kept_events);
+        while let Ok(request) = queue.recv() {
+            match request {
+                Request::Append(event) => {
+                    if self.with_store(|store| store.append(&event)) != Some(true) {
+                        self.dropped.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Request::Query(query, reply) => {
+                    let events = self.with_store(|store| store.query(&query)).unwrap_or_default();
+                    // Whoever asked may have gone.
+                    drop(reply.send(events));
+                }
+                Request::Stop => return,
+            }
+        }
+    }
+
+    /// Does something with the store; a store that fails is set aside, and the next call has a new one.
+    fn with_store<T>(&mut self, work: impl FnOnce(&mut Store) -> Result<T, store::StoreError>) -> Option<T> {
+        let mut store = self.store.take()?;
+        match store::survive(|| work(&mut store)) {
+            Ok(done) => {
+                self.store = Some(store);
+                Some(done)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the history failed and is begun anew");
+                store.abandon();
+                store::set_aside(&self.directory);
+                self.store = Store::open(&self.directory, self.kept_events);
+                None
+            }
+        }
+    }
+}

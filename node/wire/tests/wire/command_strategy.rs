@@ -1,0 +1,253 @@
+//! Arbitrary proposals. Ids and names come from small ranges, so that applied commands often meet what is there.
+
+use muster_core::command::{
+    AddNode, Bootstrap, CloseSession, Command, DrainWish, NodeChange, NodeDescription, Observation,
+    OpenSession, Proposal, Role, SessionKey, StopCause, Stopped, TokenGrant,
+};
+use muster_core::id::{
+    BootId, ClusterId, Generation, Incarnation, MembershipId, NodeId, NodeName, Reopens, RequestId, Revision,
+    SessionId, SlotId,
+};
+use muster_core::scheduler::plan::{Action, ActionKind, Plan, Target};
+use muster_core::state::slot::InstanceState;
+use muster_core::time::{Stamp, Timing};
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use crate::spec_strategy::{enforcement, number, resources, service_name, spec, text, text_map, texts, time};
+
+pub fn node_id() -> impl Strategy<Value = NodeId> {
+    prop_oneof![4 => (0..6u64).prop_map(NodeId), 1 => any::<u64>().prop_map(NodeId)]
+}
+
+pub fn session_id() -> impl Strategy<Value = SessionId> {
+    number().prop_map(SessionId)
+}
+
+pub fn generation() -> impl Strategy<Value = Generation> {
+    number().prop_map(Generation)
+}
+
+pub fn stamp() -> impl Strategy<Value = Stamp> + Clone {
+    number().prop_map(Stamp)
+}
+
+pub fn node_name() -> impl Strategy<Value = NodeName> {
+    "[a-c]{1,2}".prop_map(|name| NodeName::new(&name).expect("legal by construction"))
+}
+
+pub fn slot_id() -> impl Strategy<Value = SlotId> {
+    (service_name(), prop_oneof![4 => Just(0), 1 => number()])
+        .prop_map(|(service, index)| SlotId { service, index })
+}
+
+pub fn role() -> impl Strategy<Value = Role> {
+    select(vec![Role::Auto, Role::Worker, Role::Witness])
+}
+
+pub fn timing() -> impl Strategy<Value = Timing> {
+    let custom = any::<[u32; 6]>().prop_map(|[h, ttl, k, raft, min, max]| Timing {
+        heartbeat_ms: h,
+        lease_ttl_ms: ttl,
+        kill_budget_ms: k,
+        raft_heartbeat_ms: raft,
+        raft_election_min_ms: min,
+        raft_election_max_ms: max,
+    });
+    prop_oneof![select(vec![Timing::FAST, Timing::LAN, Timing::WAN]), custom]
+}
+
+pub fn description() -> impl Strategy<Value = NodeDescription> {
+    (texts(), text_map(), resources(), text(), any::<(u32, u32)>()).prop_map(
+        |(addresses, labels, capacity, version, features)| NodeDescription {
+            addresses,
+            labels,
+            capacity,
+            version,
+            features,
+        },
+    )
+}
+
+pub fn drain_wish() -> impl Strategy<Value = DrainWish> {
+    (option::of(time()), any::<u32>())
+        .prop_map(|(deadline, max_parallel)| DrainWish { deadline, max_parallel })
+}
+
+pub fn instance_state() -> impl Strategy<Value = InstanceState> {
+    select(vec![
+        InstanceState::Placed,
+        InstanceState::Starting,
+        InstanceState::Running,
+        InstanceState::Unhealthy,
+        InstanceState::Stopping,
+        InstanceState::Stopped,
+        InstanceState::Failed,
+        InstanceState::Lost,
+    ])
+}
+
+pub fn target() -> impl Strategy<Value = Target> {
+    (node_id(), option::of(session_id())).prop_map(|(node, session)| Target { node, session })
+}
+
+pub fn token() -> impl Strategy<Value = TokenGrant> {
+    (text(), any::<[u8; 32]>(), role(), stamp(), any::<u32>())
+        .prop_map(|(id, hash, role, expires, uses)| TokenGrant { id, hash, role, expires, uses })
+}
+
+fn plan() -> impl Strategy<Value = Plan> {
+    let kind = prop_oneof![
+        target().prop_map(ActionKind::Assign),
+        (generation(), option::of(target()))
+            .prop_map(|(generation, target)| ActionKind::Revoke { generation, target }),
+        generation().prop_map(|generation| ActionKind::Abandon { generation }),
+        generation().prop_map(|generation| ActionKind::Keep { generation }),
+    ];
+    let action = (slot_id(), kind, text()).prop_map(|(slot, kind, reason)| Action { slot, kind, reason });
+    (number(), prop::collection::vec(action, 0..4))
+        .prop_map(|(base, actions)| Plan { base: Revision(base), actions })
+}
+
+fn bootstrap() -> impl Strategy<Value = Bootstrap> {
+    (any::<u128>(), text(), any::<u64>(), timing(), description(), node_name()).prop_map(
+        |(cluster, name, incarnation, timing, node, node_name)| Bootstrap {
+            cluster: ClusterId(cluster),
+            name,
+            incarnation: Incarnation(incarnation),
+            timing,
+            node,
+            node_name,
+        },
+    )
+}
+
+fn node_change() -> impl Strategy<Value = NodeChange> {
+    prop_oneof![
+        any::<bool>().prop_map(NodeChange::Cordon),
+        any::<bool>().prop_map(NodeChange::Maintenance),
+        drain_wish().prop_map(NodeChange::Drain),
+        Just(NodeChange::Undrain),
+        (text(), option::of(text())).prop_map(|(key, value)| NodeChange::Label { key, value }),
+    ]
+}
+
+fn node_command() -> impl Strategy<Value = Command> {
+    let add = (node_name(), description(), role(), any::<[u8; 32]>())
+        .prop_map(|(name, description, role, token_hash)| AddNode { name, description, role, token_hash });
+    prop_oneof![
+        bootstrap().prop_map(Command::Bootstrap),
+        add.prop_map(Command::AddNode),
+        node_id().prop_map(|node| Command::RemoveNode { node }),
+        (node_id(), description())
+            .prop_map(|(node, description)| Command::DescribeNode { node, description }),
+        (node_id(), node_change()).prop_map(|(node, change)| Command::ChangeNode { node, change }),
+        (node_id(), number(), option::of(number())).prop_map(|(voter, boot, replaces)| Command::VoterUp {
+            voter,
+            boot: BootId(boot),
+            replaces: replaces.map(BootId),
+        }),
+        token().prop_map(Command::CreateToken),
+        text().prop_map(|id| Command::RevokeToken { id }),
+        timing().prop_map(Command::SetTiming),
+    ]
+}
+
+/// Opens a session with any key but the empty one, which stands for a key that was left out.
+pub fn open_session() -> impl Strategy<Value = OpenSession> {
+    let inventory = prop::collection::vec((slot_id(), generation()), 0..3);
+    (node_id(), number(), any::<[u8; 32]>(), inventory, enforcement()).prop_map(
+        |(node, boot, key, inventory, enforcement)| OpenSession {
+            node,
+            guard_boot: BootId(boot),
+            key: SessionKey(key),
+            inventory,
+            enforcement,
+        },
+    )
+}
+
+fn session_command() -> impl Strategy<Value = Command> {
+    let promise = (node_id(), number()).prop_map(|(voter, boot)| (voter, BootId(boot)));
+    let close = (session_id(), number(), number(), prop::collection::vec(promise, 0..3), plan()).prop_map(
+        |(session, membership, reopens, promises, plan)| CloseSession {
+            session,
+            membership: MembershipId(membership),
+            reopens: Reopens(reopens),
+            promises,
+            plan,
+        },
+    );
+    prop_oneof![
+        3 => open_session().prop_map(Command::OpenSession),
+        1 => close.prop_map(Command::CloseSession),
+        1 => (session_id(), plan()).prop_map(|(session, plan)| Command::Fenced { session, plan }),
+        1 => (session_id(), any::<u64>())
+            .prop_map(|(session, to)| Command::Reopen { session, to: Reopens(to) }),
+        3 => plan().prop_map(Command::ApplyPlan),
+    ]
+}
+
+fn report_command() -> impl Strategy<Value = Command> {
+    let why =
+        prop_oneof![Just(StopCause::Revoked), text().prop_map(|message| StopCause::Failed { message }),];
+    let stopped = (slot_id(), node_id(), option::of(session_id()), generation(), why)
+        .prop_map(|(slot, node, session, generation, why)| Stopped { slot, node, session, generation, why });
+    prop_oneof![stopped.prop_map(Command::Stopped), observe()]
+}
+
+fn observe() -> impl Strategy<Value = Command> {
+    (slot_id(), node_id(), generation(), instance_state(), any::<u32>(), option::of(text())).prop_map(
+        |(slot, node, generation, state, restarts, message)| {
+            Command::Observe(Observation { slot, node, generation, state, restarts, message })
+        },
+    )
+}
+
+fn annotate() -> impl Strategy<Value = Command> {
+    (service_name(), text(), option::of(text())).prop_map(|(service, key, value)| Command::AnnotateService {
+        service,
+        key,
+        value,
+    })
+}
+
+fn service_command() -> impl Strategy<Value = Command> {
+    let put = (prop::collection::vec(spec(), 1..3), option::of(number().prop_map(Revision)))
+        .prop_map(|(services, if_revision)| Command::PutServices { services, if_revision });
+    prop_oneof![
+        put,
+        service_name().prop_map(|service| Command::RemoveService { service }),
+        (service_name(), any::<bool>())
+            .prop_map(|(service, wanted)| Command::SetServiceWanted { service, wanted }),
+        service_name().prop_map(|service| Command::RestartService { service }),
+        (service_name(), any::<u32>()).prop_map(|(service, count)| Command::ScaleService { service, count }),
+        service_name().prop_map(|service| Command::RollbackService { service }),
+        annotate(),
+        (slot_id(), option::of(node_id())).prop_map(|(slot, to)| Command::MoveInstance { slot, to }),
+        service_name().prop_map(|service| Command::ClearFailures { service }),
+    ]
+}
+
+pub fn command() -> impl Strategy<Value = Command> {
+    prop_oneof![node_command(), session_command(), report_command(), service_command()]
+}
+
+pub fn proposal() -> impl Strategy<Value = Proposal> {
+    proposal_of(command())
+}
+
+/// The commands that have a way of encoding of their own.
+pub fn frequent_proposal() -> impl Strategy<Value = Proposal> {
+    proposal_of(prop_oneof![observe(), annotate()])
+}
+
+fn proposal_of(command: impl Strategy<Value = Command>) -> impl Strategy<Value = Proposal> {
+    (stamp(), number(), number(), text(), command).prop_map(|(stamp, client, seq, actor, command)| Proposal {
+        stamp,
+        request: RequestId { client, seq },
+        actor,
+        command,
+    })
+}

@@ -20,6 +20,12 @@ pub fn monotonic_us() -> u64 {
     read_ns(ClockId::CLOCK_MONOTONIC) / 1000
 }
 
+/// The wall clock in milliseconds since 1970, for people to read and for nothing else.
+#[must_use]
+pub fn wall_ms() -> u64 {
+    read_ns(ClockId::CLOCK_REALTIME) / 1_000_000
+}
+
 /// `at` on `CLOCK_BOOTTIME` seen from `now`: what is left, zero when it has passed.
 #[must_use]
 pub fn until(now: HostInstant, at_boottime_ns: u64) -> Duration {

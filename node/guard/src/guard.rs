@@ -118,7 +118,7 @@ impl Guard {
         let Foundation { options, boot, isolation, ordinary, realtime, lock, listener } = foundation;
         let succession = Succession::enter(&options.run_dir);
         Self {
-            cgroups: Cgroups::find(boot, crate::notify::is_wanted()),
+            cgroups: Cgroups::find(&options.data_dir, crate::notify::is_wanted()),
             options,
             boot,
             isolation,

@@ -33,9 +33,10 @@ const LIFE_FD: i32 = 4;
 /// Health checks of one task that may run at once; a further one is reported as timed out.
 const CHECKS_MAX: usize = 8;
 
-/// The init's whole life. `who` is the guard's user and group; `life` hangs up when the shim dies.
-pub(crate) fn run(launch: Launch, wire: BorrowedFd<'_>, who: (Uid, Gid), life: BorrowedFd<'_>) -> ! {
-    let code = match Init::begin(launch, wire, who, life) {
+/// The init's whole life. `file` holds the [`Launch`], `who` is the guard's user and group, `life` hangs up when
+/// the shim dies.
+pub(crate) fn run(file: BorrowedFd<'_>, wire: BorrowedFd<'_>, who: (Uid, Gid), life: BorrowedFd<'_>) -> ! {
+    let code = match Init::begin(file, wire, who, life) {
         Ok(mut init) => init.live(),
         // Without its wires there is nobody to tell; the guard sees them hang up.
         Err(_) => 1,
@@ -62,7 +63,7 @@ struct Init {
 
 impl Init {
     fn begin(
-        launch: Launch,
+        file: BorrowedFd<'_>,
         wire: BorrowedFd<'_>,
         (uid, gid): (Uid, Gid),
         life: BorrowedFd<'_>,
@@ -70,6 +71,7 @@ impl Init {
         // First of all: in a new PID namespace the parent can't be asked for, but the shim's end of `life`
         // has hung up if it died before this took effect.
         kernel::die_with_parent(None)?;
+        let launch = Launch::from_file(file.try_clone_to_owned()?)?;
         kernel::place_fd(wire, WIRE_FD)?;
         kernel::place_fd(life, LIFE_FD)?;
         kernel::close_from(LIFE_FD + 1, false);

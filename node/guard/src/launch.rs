@@ -22,6 +22,24 @@ pub(crate) enum Isolation {
 }
 
 impl Isolation {
+    /// Its number on the wire to a shim.
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Namespaces => 1,
+            Self::UserNamespace => 2,
+            Self::Nothing => 3,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Namespaces),
+            2 => Some(Self::UserNamespace),
+            3 => Some(Self::Nothing),
+            _ => None,
+        }
+    }
+
     /// The flags for `clone`.
     pub(crate) const fn clone_flags(self) -> libc::c_int {
         match self {
@@ -47,8 +65,6 @@ pub(crate) struct Launch {
     pub(crate) ordinary: Ordinary,
     /// The cgroup's directory that was made for the task.
     pub(crate) cgroup: Option<String>,
-    /// Whether the shim must have its timer armed.
-    pub(crate) leased: bool,
 }
 
 impl Launch {

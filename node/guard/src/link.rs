@@ -1,7 +1,7 @@
 //! The wires inside the guard's family: between the guard and its shims, and between the guard and each init.
 //!
-//! They are sequenced-packet sockets, so a message is never split. Arming a timer is the one that matters in
-//! time: it is ten bytes and nothing is allocated for it. All others are JSON, because an init that an older
+//! They are sequenced-packet sockets, so a message is never split. What a shim hears is ten bytes, for which
+//! nothing is allocated: re-arming its timer is what matters in time. All others are JSON, because an init that an older
 //! guard started must be understood after an upgrade: fields and variants are only added.
 
 use std::io::{IoSlice, IoSliceMut};
@@ -16,42 +16,48 @@ use nix::unistd::Pid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::launch::Isolation;
 use crate::protocol::ExitHow;
 
 /// The largest message, in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 const ARM: u8 = 1;
-const ARM_BYTES: usize = 10;
+const SPAWN: u8 = 2;
+const TO_SHIM_BYTES: usize = 10;
 
 /// From the guard to a shim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToShim {
     /// Arm the timer at this absolute `CLOCK_BOOTTIME` in nanoseconds (0: disarm); confirm by one byte if asked.
     Arm { boottime_ns: u64, confirm: bool },
-    /// Start an init. Two descriptors come along: a file with the [`crate::launch::Launch`], and the init's
-    /// end of its wire to the guard.
-    Spawn,
+    /// Start an init, if `leased` only with an armed timer. Two descriptors come along: a file with the
+    /// [`crate::launch::Launch`], and the init's end of its wire to the guard.
+    Spawn { isolation: Isolation, leased: bool },
 }
 
 impl ToShim {
-    pub(crate) fn encode(self) -> [u8; ARM_BYTES] {
-        let mut bytes = [0; ARM_BYTES];
-        if let Self::Arm { boottime_ns, confirm } = self {
-            bytes[0] = ARM;
-            bytes[1] = u8::from(confirm);
-            bytes[2..].copy_from_slice(&boottime_ns.to_be_bytes());
+    pub(crate) fn encode(self) -> [u8; TO_SHIM_BYTES] {
+        let mut bytes = [0; TO_SHIM_BYTES];
+        match self {
+            Self::Arm { boottime_ns, confirm } => {
+                bytes[..2].copy_from_slice(&[ARM, u8::from(confirm)]);
+                bytes[2..].copy_from_slice(&boottime_ns.to_be_bytes());
+            }
+            Self::Spawn { isolation, leased } => {
+                bytes[..3].copy_from_slice(&[SPAWN, isolation.number(), u8::from(leased)]);
+            }
         }
         bytes
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (head, value) = bytes.first_chunk::<ARM_BYTES>()?.split_at(2);
+        let (head, value) = bytes.first_chunk::<TO_SHIM_BYTES>()?.split_at(2);
         match head[0] {
-            0 => Some(Self::Spawn),
             ARM => Some(Self::Arm {
                 boottime_ns: u64::from_be_bytes(*value.first_chunk()?),
                 confirm: head[1] == 1,
             }),
+            SPAWN => Some(Self::Spawn { isolation: Isolation::from_number(head[1])?, leased: value[0] == 1 }),
             _ => None,
         }
     }

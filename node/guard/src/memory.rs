@@ -5,8 +5,16 @@ use nix::errno::Errno;
 /// Lets go of the program's own pages that can be read from its file again: what the start needed is rarely
 /// needed later. Pages that the loader or the program changed are kept.
 pub(crate) fn give_back_program() {
+    let unchanged = unchanged_program();
+    // In a loop of its own, so that little comes back at once.
+    for (start, end) in unchanged {
+        give_back(start, end);
+    }
+}
+
+fn unchanged_program() -> Vec<(usize, usize)> {
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap_or_default();
-    let mut candidate = None;
+    let (mut candidate, mut unchanged) = (None, Vec::new());
     for line in maps.lines() {
         if let Some(range) = read_only_file(line) {
             candidate = range;
@@ -14,10 +22,10 @@ pub(crate) fn give_back_program() {
             candidate = candidate.filter(|_| changed.trim() == "0 kB");
         } else if let Some(changed) = line.strip_prefix("Swap:") {
             // The last of the figures that count: changed pages may have been written to swap.
-            let unchanged = candidate.take().filter(|_| changed.trim() == "0 kB");
-            unchanged.into_iter().for_each(|(start, end)| give_back(start, end));
+            unchanged.extend(candidate.take().filter(|_| changed.trim() == "0 kB"));
         }
     }
+    unchanged
 }
 
 /// The first line of a mapping: its range, if it maps a file that can't be written through it.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernel;
 
 /// A process id with the time at which the process started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct Process {
     pid: i32,
     /// In clock ticks since the host's start.
@@ -17,6 +17,9 @@ pub(crate) struct Process {
     /// Whether it has ended and waits to be reaped.
     #[serde(skip)]
     pub(crate) zombie: bool,
+    /// Its parent's process id.
+    #[serde(skip)]
+    pub(crate) parent: i32,
 }
 
 impl Process {
@@ -26,9 +29,17 @@ impl Process {
         // The name may contain anything, but the last parenthesis ends it.
         let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
         let state = fields.next()?;
-        // State is field 3 of proc(5), the start time is field 22.
-        let started_ticks = fields.nth(22 - 4)?.parse().ok()?;
-        Some(Self { pid: pid.as_raw(), started_ticks, zombie: matches!(state, "Z" | "X") })
+        let parent = fields.next()?.parse().ok()?;
+        // State is field 3 of proc(5), the parent field 4, the start time field 22.
+        let started_ticks = fields.nth(22 - 5)?.parse().ok()?;
+        Some(Self { pid: pid.as_raw(), started_ticks, zombie: matches!(state, "Z" | "X"), parent })
+    }
+
+    /// All processes that this one can see.
+    pub(crate) fn all() -> Vec<Self> {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter_map(|pid| Self::read(Pid::from_raw(pid))).collect()
     }
 
     pub(crate) fn pid(&self) -> Pid {
@@ -48,3 +59,11 @@ impl Process {
         true
     }
 }
+
+impl PartialEq for Process {
+    fn eq(&self, other: &Self) -> bool {
+        (self.pid, self.started_ticks) == (other.pid, other.started_ticks)
+    }
+}
+
+impl Eq for Process {}

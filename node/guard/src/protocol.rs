@@ -332,7 +332,7 @@ pub struct LeaseStatus {
     pub sent: u64,
     /// Acks accepted in this session.
     pub acked: u64,
-    /// Datagrams of any sender that did not verify, since the guard started.
+    /// Datagrams that did not verify in this session.
     pub rejected: u64,
     /// Datagrams that the kernel dropped because the receive buffer was full.
     pub overflowed: u64,

@@ -164,12 +164,16 @@ fn start_log_writer(data_dir: &Path) -> io::Result<Option<i32>> {
     let (reading, writing) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     match kernel::fork(0)? {
         Fork::Child => {
-            drop(writing);
+            // It ends by itself when the guard and all who inherited its standard error are gone. Until then it
+            // must hold nothing else of the guard's, above all not its lock.
+            let begun = kernel::place_fd(reading.as_fd(), 0);
+            std::mem::forget((reading, writing));
+            kernel::close_from(1, false);
             let _only_its_name = nix::sys::prctl::set_name(c"muster-log");
-            // It ends by itself when the guard and all who inherited its standard error are gone.
-            let written =
-                RotatedFile::new(&spec).map(|mut file| file.write_all_from(&reading, &AtomicU64::new(0)));
-            kernel::exit_now(i32::from(written.is_err()));
+            if let (Ok(()), Ok(mut file)) = (begun, RotatedFile::new(&spec)) {
+                file.write_all_from(&kernel::inherited(0), &AtomicU64::new(0));
+            }
+            kernel::exit_now(0);
         }
         Fork::Parent(pid) => {
             kernel::set_nonblocking(writing.as_fd())?;

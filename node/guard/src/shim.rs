@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{SigEvent, SigevNotify, Signal};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::sys::timer::{Expiration, Timer, TimerSetTimeFlags};
@@ -15,7 +16,7 @@ use nix::unistd::Pid;
 
 use crate::init;
 use crate::kernel::{self, Fork};
-use crate::launch::Launch;
+use crate::launch::Isolation;
 use crate::link::{self, FromInit, ToShim};
 use crate::memory;
 
@@ -72,9 +73,9 @@ fn run(wire: OwnedFd, guard: Pid, with_timer: bool) -> nix::Result<()> {
                     link::send_bytes(wire.as_fd(), &[1])?;
                 }
             }
-            Some(ToShim::Spawn) => {
+            Some(ToShim::Spawn { isolation, leased }) => {
                 if let Ok([file, end]) = <[OwnedFd; 2]>::try_from(message.fds) {
-                    shim.spawn(file, end);
+                    shim.spawn(isolation, leased, &file, &end);
                 }
             }
             None => {}
@@ -108,24 +109,22 @@ impl Shim {
     }
 
     /// Starts an init. A failure is told to the guard on the init's own wire; on success only the init holds it.
-    fn spawn(&self, file: OwnedFd, end: OwnedFd) {
-        if let Err((step, errno)) = self.try_spawn(file, &end) {
-            let failed = FromInit::Failed { step: step.to_owned(), errno: errno as i32 };
-            // When it can't be told, the guard sees the wire hang up.
-            let _unread = link::send_json(end.as_fd(), &failed);
-        }
-    }
-
-    fn try_spawn(&self, file: OwnedFd, end: &OwnedFd) -> Result<(), (&'static str, nix::errno::Errno)> {
-        let launch = Launch::from_file(file).map_err(|_| ("read the task", nix::errno::Errno::EINVAL))?;
-        if launch.leased && !self.armed {
-            return Err(("check that the kernel timer is armed", nix::errno::Errno::ETIME));
-        }
+    fn spawn(&self, isolation: Isolation, leased: bool, file: &OwnedFd, end: &OwnedFd) {
         // Asked here: inside a new user namespace nobody has a number yet.
         let who = (nix::unistd::geteuid(), nix::unistd::getegid());
-        match kernel::fork(launch.isolation.clone_flags()).map_err(|errno| ("make namespaces", errno))? {
-            Fork::Parent(_) => Ok(()),
-            Fork::Child => init::run(launch, end.as_fd(), who, self.life_of_inits.as_fd()),
+        let forked = if leased && !self.armed {
+            Err(("check that the kernel timer is armed", Errno::ETIME))
+        } else {
+            kernel::fork(isolation.clone_flags()).map_err(|errno| ("make namespaces", errno))
+        };
+        match forked {
+            Ok(Fork::Parent(_)) => {}
+            Ok(Fork::Child) => init::run(file.as_fd(), end.as_fd(), who, self.life_of_inits.as_fd()),
+            Err((step, errno)) => {
+                let failed = FromInit::Failed { step: step.to_owned(), errno: errno as i32 };
+                // When it can't be told, the guard sees the wire hang up.
+                let _unread = link::send_json(end.as_fd(), &failed);
+            }
         }
     }
 }

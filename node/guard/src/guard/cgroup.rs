@@ -2,9 +2,9 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use muster_core::id::BootId;
 use serde::{Deserialize, Serialize};
 
 /// Where the guard makes its tasks' cgroups.
@@ -23,7 +23,8 @@ pub(crate) struct Cgroup {
 impl Cgroups {
     /// Finds the guard's own cgroup. If systemd delegated it, the guard moves into a leaf of it, because a
     /// cgroup that has members can't give resources to its children; otherwise a directory of its own is made.
-    pub(crate) fn find(boot: BootId, delegated: bool) -> Self {
+    /// It is named after the data directory, so that a guard finds what its predecessor left.
+    pub(crate) fn find(data_dir: &Path, delegated: bool) -> Self {
         let base = own_cgroup().and_then(|own| {
             if delegated {
                 let leaf = own.join("guard");
@@ -31,7 +32,9 @@ impl Cgroups {
                 fs::write(leaf.join("cgroup.procs"), "0").ok()?;
                 Some(own)
             } else {
-                let base = own.join(format!("muster-{:016x}", boot.0));
+                let data_dir = std::path::absolute(data_dir).ok()?;
+                let name = blake3::hash(data_dir.as_os_str().as_bytes()).to_hex();
+                let base = own.join(format!("muster-{}", &name[..16]));
                 make(&base)?;
                 Some(base)
             }

@@ -37,11 +37,11 @@ impl Guard {
             spec: order.spec.clone(),
             ordinary: self.ordinary,
             cgroup: cgroup.as_ref().map(|cgroup| cgroup.path.to_string_lossy().into_owned()),
-            leased,
         };
         let file = launch.to_file().map_err(|_| failed("write down the task")(Errno::ENOMEM))?;
         let (ours, theirs) = link::pair().map_err(failed("make a wire"))?;
         link::with_credentials(&ours).map_err(failed("make a wire"))?;
+        let spawn = ToShim::Spawn { isolation: self.isolation, leased };
         let kind = ShimKind::of(order.binding, &order.slot);
         let shim = self.shims.get_or_fork(&kind).map_err(failed("fork the shim"))?;
         if leased {
@@ -49,7 +49,7 @@ impl Guard {
             let timer_ns = timer_ns.ok_or(Refusal::NoValidLease)?;
             shim.arm(timer_ns, false).map_err(failed("arm the kernel timer"))?;
         }
-        link::send_fds(shim.wire.as_fd(), &ToShim::Spawn.encode(), &[file.as_fd(), theirs.as_fd()])
+        link::send_fds(shim.wire.as_fd(), &spawn.encode(), &[file.as_fd(), theirs.as_fd()])
             .map_err(failed("reach the shim"))?;
         let shim = shim.number;
         let ours: Handle = ours.into();

@@ -19,6 +19,8 @@ use crate::protocol::LogSpec;
 /// How much output waits for the disk, in bytes.
 const WAITING_BYTES: i32 = 256 * 1024;
 const CHUNK_BYTES: usize = 8192;
+/// More than a pipe holds unless its size was raised.
+const CHUNKS_A_TURN: usize = 64;
 const THREAD_STACK_BYTES: usize = 64 * 1024;
 /// How long the end of a task waits for its last output to be written, in milliseconds.
 const LAST_OUTPUT_MS: i32 = 1000;
@@ -58,10 +60,11 @@ impl LogRelay {
         &self.from_task
     }
 
-    /// Moves what is there; false when the task's side is closed.
+    /// Moves what is there, up to a limit; false when the task's side is closed.
     pub(crate) fn relay(&mut self) -> bool {
         let mut chunk = [0; CHUNK_BYTES];
-        loop {
+        // A task that writes without end must not keep the init from its other wires.
+        for _ in 0..CHUNKS_A_TURN {
             match nix::unistd::read(&self.from_task, &mut chunk) {
                 Ok(0) => return false,
                 Ok(count) => self.pass_on(&chunk[..count]),
@@ -69,6 +72,7 @@ impl LogRelay {
                 Err(_) => return true,
             }
         }
+        true
     }
 
     fn pass_on(&mut self, output: &[u8]) {

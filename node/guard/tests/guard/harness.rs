@@ -337,15 +337,17 @@ impl Host {
     /// Kills the guard and waits until it is reaped.
     pub fn kill_guard(&mut self) -> TestResult {
         let mut guard = self.guard.take().expect("a guard runs");
-        guard.kill()?;
+        // It may have ended by itself.
+        guard.kill().ok();
         guard.wait()?;
         Ok(())
     }
 
     /// Waits until the guard ends by itself.
     pub fn wait_for_guard(&mut self) -> Result<bool, Failed> {
-        let mut guard = self.guard.take().expect("a guard runs");
+        let guard = self.guard.as_mut().expect("a guard runs");
         let status = eventually("the guard ended", || guard.try_wait().ok().flatten())?;
+        self.guard = None;
         Ok(status.success())
     }
 

@@ -1,5 +1,7 @@
 //! The guard as real processes: this test binary starts itself as the guard.
 
+#![expect(clippy::disallowed_methods, reason = "these tests start real processes and wait in real time")]
+
 mod ending;
 mod harness;
 mod starting;

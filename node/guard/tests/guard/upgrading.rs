@@ -160,6 +160,7 @@ fn a_family_of_seven_tasks_is_small() -> TestResult {
     };
     let sum = |name: &str| family.iter().map(|pid| figure(*pid, name)).sum::<u64>();
     println!("a family of seven tasks: RSS {} KiB, PSS {} KiB", sum("Rss:"), sum("Pss:"));
-    assert!(sum("Rss:") > 0 && sum("Rss:") < 12 * 1024);
+    // What they share with each other counts once: a build for tests has several times the code of a release.
+    assert!(sum("Pss:") > 0 && sum("Pss:") < 12 * 1024);
     Ok(())
 }

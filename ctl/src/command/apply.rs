@@ -97,12 +97,12 @@ async fn declare(
     }
     let names: Vec<String> = applied.services.iter().map(|service| service.name.clone()).collect();
     let mut running = Running::new(names).or_stopped();
-    let result = wait::until(run, |status| {
+    let result = wait::until(run, |status, _| {
         for service in &mut applied.services {
             let found = status.services.iter().find(|found| found.name == service.name);
             service.status = found.cloned().map(Service::from);
         }
-        running.judge(status)
+        running.judge(status, now)
     })
     .await;
     if structured {

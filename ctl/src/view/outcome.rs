@@ -39,8 +39,7 @@ impl Outcome {
 
 impl View for Outcome {
     fn table(&self, _screen: &Screen) -> String {
-        let warnings: String = self.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-        format!("{}\n{warnings}", self.message)
+        format!("{}\n", self.message)
     }
 
     fn names(&self) -> Vec<String> {

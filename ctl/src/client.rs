@@ -104,6 +104,11 @@ impl Client {
         self.patient = true;
     }
 
+    /// Whether the cluster may still answer, because an agent has, or because that is what is waited for.
+    pub fn is_worth_waiting(&self) -> bool {
+        self.answered || self.patient
+    }
+
     /// Whether an act of this command was acknowledged.
     pub fn has_acted(&self) -> bool {
         self.writes.get() == WriteState::Acknowledged
@@ -155,7 +160,7 @@ impl Client {
             self.next = (self.next + 1) % self.endpoints.len();
             let round_is_over = round.add(endpoint, failed);
             if round_is_over {
-                if !round.worth_waiting() && !self.answered && !self.patient {
+                if !round.worth_waiting() && !self.is_worth_waiting() {
                     return Err(round.into_failure());
                 }
                 if Instant::now() + round.pause >= self.deadline {

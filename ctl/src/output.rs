@@ -50,6 +50,7 @@ pub trait View: Serialize {
 }
 
 /// Prints.
+#[derive(Clone, Copy, Debug)]
 pub struct Printer {
     format: Format,
     quiet: bool,

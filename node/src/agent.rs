@@ -76,12 +76,12 @@ pub struct AgentStatus {
     pub lease: Option<LeaseStatus>,
 }
 
-/// Starts the agent. It runs until [`AgentHandle::stop`], or until `state` has no more writer.
-pub fn start(
-    options: Options,
-    state: watch::Receiver<Arc<State>>,
-    submit: Arc<dyn Submit>,
-) -> AgentHandle {
+/// Starts the agent's part. It runs until [`AgentHandle::stop`], or until `state` has no more writer.
+pub fn start(options: Options, state: watch::Receiver<Arc<State>>, submit: Arc<dyn Submit>) -> AgentHandle {
+    tracing::info!(
+        node = %options.node_name, id = %options.node, cluster = %options.cluster,
+        incarnation = %options.incarnation, "the agent takes over this host's instances"
+    );
     let stop = CancellationToken::new();
     let link_options = LinkOptions {
         run_dir: options.run_dir.clone(),
@@ -188,14 +188,23 @@ impl AgentHandle {
     }
 
     /// The host leaves the cluster: the guard stops all tasks within `grace`, proves to the voters that nothing
-    /// is left, and ends. Drain the node first, or its instances fail over instead of moving.
+    /// is left, and ends. The agent's part ends with it. Drain the node first, or its instances fail over
+    /// instead of moving.
     ///
     /// # Errors
-    /// When the guard can't be reached.
+    /// When the guard can't be reached or refuses.
     pub async fn leave(&self, grace: Duration) -> Result<(), GuardError> {
         let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        let was_connected = self.view.borrow().boot.is_some();
         let outcome = self.guard.order(Request::StopGuard { grace_ms }, grace + LEAVE_SLACK).await;
         self.stop().await;
-        outcome
+        match outcome {
+            // A guard that ends closes its connection.
+            Err(GuardError::Unreachable) if was_connected => Ok(()),
+            outcome => outcome,
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,8 +17,8 @@ mod follow;
 mod link;
 mod logs;
 mod nodes;
-mod plans;
 pub(crate) mod planner;
+mod plans;
 mod reads;
 pub mod remedy;
 mod removal;
@@ -87,6 +87,16 @@ impl Api {
         self.handles.published.state.borrow().clone()
     }
 
+    /// Thinks on a thread that may take its time, so that no other call has to wait for it.
+    async fn think<T: Send + 'static>(
+        &self,
+        state: Arc<State>,
+        think: impl FnOnce(&State) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let thought = tokio::task::spawn_blocking(move || think(&state)).await;
+        thought.unwrap_or_else(|error| Err(ApiError::Internal(error.to_string())))
+    }
+
     /// A place among the streams that may be open at once; it is held until it is dropped.
     fn stream_place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let place = Arc::clone(&self.streams).try_acquire_owned();
@@ -114,7 +124,10 @@ pub async fn serve(
         server()
             .add_service(cluster_service(&api))
             .add_service(link_service(&api))
-            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), shutdown.clone().cancelled_owned())
+            .serve_with_incoming_shutdown(
+                UnixListenerStream::new(listener),
+                shutdown.clone().cancelled_owned(),
+            )
             .await
     };
     let both = async {

@@ -10,22 +10,25 @@
 
 #[cfg(test)]
 mod conformance;
+mod error;
 mod handle;
 mod log_store;
 pub mod network;
+mod replica;
 mod state_machine;
 mod status;
 mod types;
 mod wire;
 
-pub use self::handle::{ChangeError, LeadershipWatch, ProposeError, RaftHandle, ReadError};
+pub use self::error::{ChangeError, ProposeError, ReadError};
+pub use self::handle::{LeadershipWatch, RaftHandle};
 pub use self::log_store::VoterGate;
 pub use self::network::Group;
 pub use self::network::link::{Dial, PlainDial};
 pub use self::network::server::RaftService;
-pub use self::state_machine::{FatalApply, Frozen, MembershipView, Replica};
+pub use self::replica::{FatalApply, Frozen, MembershipView, Replica};
 pub use self::status::{Leadership, RaftStatus, Role};
-pub use self::types::{Applied, Peer, Reply, TypeConfig};
+pub use self::types::{Applied, Peer, Reply};
 pub use crate::storage::Position;
 pub use crate::storage::snapshot::{RecordReader, RecordWriter, SnapshotError};
 
@@ -46,8 +49,8 @@ use crate::storage::snapshot::Snapshots;
 pub const MAX_COMMAND_BYTES: usize = 4 << 20;
 /// A snapshot is written every so many entries.
 pub const SNAPSHOT_EVERY: u64 = 10_000;
-/// The part of [`Options::keep_entries`] that the log must reach back beyond the newest snapshot, in
-/// snapshots: two, so that the log and the snapshot before the newest make up the state if that is damaged.
+/// How far the log reaches back beyond the newest snapshot, in snapshots: for followers that lag, and so that
+/// log and older snapshot still make up the state when the newest snapshot is damaged.
 const KEEP_SNAPSHOTS: u64 = 2;
 /// The log is shortened in steps of at least this many entries: a purge costs a sync.
 const PURGE_BATCH: u64 = 1_000;

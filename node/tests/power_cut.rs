@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio, Termination};
+use std::process::{Child, Command, ExitCode, Stdio, Termination};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -164,6 +164,16 @@ fn run(line: &str, paths: &[&Path]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
+/// The writer's process, which ends with the driver, also when that fails.
+struct Writer(Child);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
 struct Outcome(u8);
 
 impl Termination for Outcome {
@@ -186,13 +196,14 @@ fn driver() -> Outcome {
         return Outcome(CANNOT);
     }
     let lines = directory.join("lines");
-    let mut writer = command(std::env::current_exe().unwrap())
+    let writer = command(std::env::current_exe().unwrap())
         .args(["--exact", "writer", "--ignored", "--nocapture"])
         .env(DIRECTORY, &disk)
         .stdout(File::create(&lines).unwrap())
-        .spawn()
-        .unwrap();
-    let pid = Pid::from_raw(writer.id().try_into().unwrap());
+        .stderr(Stdio::null())
+        .spawn();
+    let writer = Writer(writer.unwrap());
+    let pid = Pid::from_raw(writer.0.id().try_into().unwrap());
     wait_for("the first acknowledged commands", || !acknowledged(&lines).is_empty());
 
     let (mut snapshots, mut purges, mut total) = (0, 0, 0);
@@ -221,8 +232,7 @@ fn driver() -> Outcome {
         total = safe.values().sum::<u64>();
         assert!(run("umount", &[&copied]));
     }
-    writer.kill().unwrap();
-    writer.wait().unwrap();
+    drop(writer);
     assert!(snapshots > 0 && purges > 0, "the log was never shortened: {snapshots} {purges}");
     println!(
         "{CUTS} cuts, {total} acknowledged commands, none lost ({snapshots} with a snapshot, {purges} purged)"

@@ -87,13 +87,9 @@ impl From<pb::InstanceStatus> for Instance {
 }
 
 impl Service {
-    /// Whether it does what its operator wants.
+    /// Whether it does what its operator wants: only an operator stops a service.
     pub fn is_as_wished(&self) -> bool {
-        match self.state.as_str() {
-            "running" => self.healthy >= self.wanted.min(self.running),
-            "stopped" => self.wanted == 0 || self.instances.is_empty(),
-            _ => false,
-        }
+        matches!(self.state.as_str(), "running" | "stopped")
     }
 
     /// Where it is, and why not elsewhere or more: for people.

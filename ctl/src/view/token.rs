@@ -24,9 +24,10 @@ pub struct NewToken {
     expires: Option<String>,
     addresses: Vec<String>,
     /// What to run on the new host.
-    join: String,
+    pub join: String,
+    /// When it ends.
     #[serde(skip)]
-    expires_ms: u64,
+    pub expires_ms: u64,
 }
 
 impl From<pb::CreateTokenReply> for NewToken {
@@ -44,9 +45,8 @@ impl From<pb::CreateTokenReply> for NewToken {
 }
 
 impl View for NewToken {
-    fn table(&self, screen: &Screen) -> String {
-        let ends = when::relative(self.expires_ms, screen.now_ms);
-        format!("{}\n\nrun this on the new host; the token ends {ends}:\n  {}\n", self.token, self.join)
+    fn table(&self, _screen: &Screen) -> String {
+        format!("{}\n", self.token)
     }
 
     fn names(&self) -> Vec<String> {

@@ -153,8 +153,7 @@ impl View<'_> {
         if coming >= wanted {
             return None;
         }
-        let outside =
-            |n: &&Node| !self.voters.contains(&n.id) && !self.state.standbys.contains(&n.id);
+        let outside = |n: &&Node| !self.voters.contains(&n.id) && !self.state.standbys.contains(&n.id);
         let candidates =
             self.state.nodes.values().filter(outside).filter(|n| may_vote(n) && is_alive(n)).map(|n| n.id);
         self.best(candidates.collect(), 1).into_iter().next().map(MembershipChange::AddStandby)

@@ -159,10 +159,9 @@ pub enum Refusal {
     /// An older write of the same client was retried after a newer one.
     #[error("this write was superseded by a later one of the same client")]
     SupersededRequest,
-    /// A service with instances cannot become exclusive, or stop being so.
+    /// The mode of a service cannot change while it has instances.
     #[error(
-        "service {0} has instances: it cannot become exclusive or stop being so; stop it, wait until it is stopped, \
-         and apply again"
+        "service {0} has instances: its mode cannot change; stop it, wait until it is stopped, and apply again"
     )]
     ModeOfPlaced(ServiceName),
     /// The service's declaration is not valid.

@@ -10,14 +10,18 @@
 mod backoff;
 mod desk;
 mod drain;
+mod explain;
 mod filter;
+mod item;
 mod moves;
 mod place;
 pub mod plan;
 mod question;
+mod rebalance;
 mod refused;
 mod rollout;
 mod score;
+mod simulate;
 mod tidy;
 mod wakeup;
 
@@ -27,8 +31,14 @@ use crate::time::Stamp;
 use desk::Desk;
 use plan::Plan;
 
+pub use explain::{Explanation, best_elsewhere, check_move, drain_blocked, explain, explain_service};
+pub use item::{Item, ItemAction, NodeVerdict, items_of_plan};
 pub use question::Candidate;
+pub use rebalance::rebalance;
 pub use refused::{Refused, Resource, requirement_text, span};
+pub use simulate::{
+    MAX_COMBINATIONS, Survival, drain_preview, plan_for_services, rebalance_items, simulate, survive,
+};
 
 /// A pass acts on what earlier ones did; the longest chains follow `with` from service to service.
 const MAX_PASSES: usize = 64;

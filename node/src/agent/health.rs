@@ -166,8 +166,8 @@ mod tests {
         Err("refused".to_owned())
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_start_up_has_as_many_intervals_as_failures_are_allowed() {
+    #[test]
+    fn a_start_up_has_as_many_intervals_as_failures_are_allowed() {
         let spec = spec();
         let begin = Instant::now();
         let mut tally = Tally::new(&spec, begin);
@@ -182,8 +182,8 @@ mod tests {
         assert_eq!(unhealthy, Duration::from_secs(3));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_count_and_one_success_clears_them() {
+    #[test]
+    fn failures_in_a_row_count_and_one_success_clears_them() {
         let spec = spec();
         let now = Instant::now();
         let mut tally = Tally::new(&spec, now);

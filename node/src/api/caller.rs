@@ -36,11 +36,7 @@ impl Caller {
         let forwarded = text(FORWARDED_KEY).is_some();
         // An agent that passes a call on names the caller; nobody else is asked who they are.
         let told = text(ACTOR_KEY).filter(|_| forwarded).map(str::to_owned);
-        Self {
-            actor: told.unwrap_or_else(|| peer_of(request)),
-            timeout: timeout_of(metadata),
-            forwarded,
-        }
+        Self { actor: told.unwrap_or_else(|| peer_of(request)), timeout: timeout_of(metadata), forwarded }
     }
 
     /// A request that passes a message of this caller on.
@@ -102,11 +98,8 @@ mod tests {
 
     #[test]
     fn a_call_that_is_passed_on_keeps_its_caller() {
-        let caller = Caller {
-            actor: "operator uid 0".into(),
-            timeout: Duration::from_secs(5),
-            forwarded: false,
-        };
+        let caller =
+            Caller { actor: "operator uid 0".into(), timeout: Duration::from_secs(5), forwarded: false };
         let there = Caller::of(&caller.forward(()));
         assert_eq!((there.actor.as_str(), there.forwarded), ("operator uid 0", true));
         assert!(there.timeout < caller.timeout, "the answer needs some of the time");

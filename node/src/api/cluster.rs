@@ -69,7 +69,7 @@ impl Cluster for Api {
         }
         let call = |mut c: Client, r| async move { c.apply(r).await };
         let state = here!(self.at_leader(&caller, false, &q, call));
-        Ok(Response::new(plans::apply(&state, q)?))
+        Ok(Response::new(self.think(state, move |state| plans::apply(state, q)).await?))
     }
 
     async fn act_on_service(&self, request: Request<v1::ActOnServiceRequest>) -> Answered<v1::ActReply> {
@@ -131,14 +131,14 @@ impl Cluster for Api {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.explain(r).await };
         let state = here!(self.at_leader(&caller, q.stale, &q, call));
-        Ok(Response::new(plans::explain(&state, &q)?))
+        Ok(Response::new(self.think(state, move |state| plans::explain(state, &q)).await?))
     }
 
     async fn simulate(&self, request: Request<v1::SimulateRequest>) -> Answered<v1::PlanReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.simulate(r).await };
         let state = here!(self.at_leader(&caller, q.stale, &q, call));
-        Ok(Response::new(plans::simulate(&state, &q)?))
+        Ok(Response::new(self.think(state, move |state| plans::simulate(state, &q)).await?))
     }
 
     async fn rebalance(&self, request: Request<v1::RebalanceRequest>) -> Answered<v1::PlanReply> {

@@ -40,17 +40,15 @@ pub(super) fn slot(state: &State, service: &str, index: Option<u64>) -> Result<S
     if !state.services.contains_key(&name) {
         return Err(Refusal::NoSuchService(name).into());
     }
-    let slots: Vec<&SlotId> = state.slots_of(&name).map(|(id, _)| id).collect();
+    let slots: Vec<SlotId> = state.slots_of(&name).map(|(id, _)| id.clone()).collect();
     match (index, slots.as_slice()) {
         (Some(index), all) => {
             let wanted = SlotId { service: name, index };
-            if all.contains(&&wanted) { Ok(wanted) } else { Err(Refusal::NoSuchInstance(wanted).into()) }
+            if all.contains(&wanted) { Ok(wanted) } else { Err(Refusal::NoSuchInstance(wanted).into()) }
         }
-        (None, [only]) => Ok((*only).clone()),
+        (None, [only]) => Ok(only.clone()),
         (None, []) => Err(Refusal::NoSuchInstance(SlotId { service: name, index: 0 }).into()),
-        (None, all) => {
-            Err(ApiError::WhichInstance { service: service.to_owned(), instances: all.len() })
-        }
+        (None, all) => Err(ApiError::WhichInstance { service: service.to_owned(), instances: all.len() }),
     }
 }
 

@@ -8,6 +8,7 @@ use muster_core::state::State;
 use muster_proto::v1;
 use muster_proto::v1::follow_entry::Content;
 use muster_proto::v1::follow_item::Item;
+use muster_wire::SessionKeys;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -61,13 +62,14 @@ impl Feed {
             match tokio::time::timeout(ALIVE_EVERY, states.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(()),
-                Err(_) => self.send(Item::Alive(states.borrow().revision.0)).await?,
+                Err(_) => self.send(Item::Alive(newest.0)).await?,
             }
         }
     }
 
     async fn tell_what_is_new(&mut self) -> Result<(), Ended> {
-        let entries = if self.told == Revision(0) { None } else { self.published.entries.after(self.told) };
+        let entries = Some(self.told).filter(|told| *told > Revision(0));
+        let entries = entries.and_then(|told| self.published.entries.after(told));
         let Some(entries) = entries else {
             return self.tell_snapshot().await;
         };
@@ -105,7 +107,7 @@ impl Feed {
 fn records(state: &State) -> Vec<v1::StateRecord> {
     let mut records = Vec::new();
     let written: Result<(), std::convert::Infallible> =
-        muster_wire::snapshot::write_state(state, true, |record| {
+        muster_wire::write_state(state, SessionKeys::Redact, |record| {
             records.push(record);
             Ok(())
         });

@@ -141,7 +141,8 @@ impl NodeLink for Api {
             let _queued = self.handles.fenced.try_send(SessionId(request.session));
             return Ok(Response::new(v1::RelayFencedReply {}));
         }
-        let leader = raft.leader.map(NodeId).filter(|_| !caller.forwarded).ok_or_else(|| self.not_leader())?;
+        let leader =
+            raft.leader.map(NodeId).filter(|_| !caller.forwarded).ok_or_else(|| self.not_leader())?;
         request.sender = Some(sender(&self.state(), self.handles.me));
         let mut link =
             self.handles.peers.link(leader).map_err(|error| Status::unavailable(error.to_string()))?;

@@ -67,7 +67,8 @@ fn slots_by_node(
     index: Option<u64>,
 ) -> BTreeMap<NodeId, BTreeSet<SlotId>> {
     let mut nodes: BTreeMap<NodeId, BTreeSet<SlotId>> = BTreeMap::new();
-    for (id, slot) in state.slots_of(service).filter(|(id, _)| index.is_none_or(|wanted| wanted == id.index)) {
+    for (id, slot) in state.slots_of(service).filter(|(id, _)| index.is_none_or(|wanted| wanted == id.index))
+    {
         let placed = slot.placements.iter().map(|p| p.node);
         let failed = slot.failures.iter().map(|f| f.node).filter(|_| slot.placements.is_empty());
         for node in placed.chain(failed) {
@@ -123,7 +124,10 @@ impl Reader {
         let mut lines = std::pin::pin!(self.handles.agent.read_logs(query));
         while let Some(line) = lines.next().await {
             let line = line.map_err(|error| {
-                ApiError::Internal(format!("the logs of {slot} on {} can't be read: {error}", self.handles.name))
+                ApiError::Internal(format!(
+                    "the logs of {slot} on {} can't be read: {error}",
+                    self.handles.name
+                ))
             })?;
             let message = v1::LogLine {
                 node: self.handles.name.to_string(),

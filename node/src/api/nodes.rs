@@ -30,11 +30,16 @@ impl Api {
         let (change, done) = match convert::required(request.act, "act")? {
             Act::Remove(_) => return self.remove_node_here(caller, request.request, node.id).await,
             Act::Cordon(on) => {
-                let word = if on { "is cordoned: nothing new is placed there" } else { "takes new instances again" };
+                let word =
+                    if on { "is cordoned: nothing new is placed there" } else { "takes new instances again" };
                 (NodeChange::Cordon(on), word.to_owned())
             }
             Act::Maintenance(on) => {
-                let word = if on { "is in maintenance: what runs there is left alone" } else { "is out of maintenance" };
+                let word = if on {
+                    "is in maintenance: what runs there is left alone"
+                } else {
+                    "is out of maintenance"
+                };
                 (NodeChange::Maintenance(on), word.to_owned())
             }
             Act::Label(label) => {
@@ -106,7 +111,9 @@ impl Api {
                 let message = format!("{} leads now", state.name_of(leader));
                 let mut reply = v1::ActReply { revision, changed: true, message, ..Default::default() };
                 if leader != to {
-                    reply.warnings.push(format!("{} was asked to, but did not win the election", state.name_of(to)));
+                    reply
+                        .warnings
+                        .push(format!("{} was asked to, but did not win the election", state.name_of(to)));
                 }
                 Ok(reply)
             }
@@ -136,7 +143,8 @@ fn successor(
         return Ok(wanted);
     }
     let drained = |id: &NodeId| state.nodes.get(id).is_some_and(|node| node.drain.is_some());
-    let candidates = state.membership.voters().into_iter().filter(|id| *id != me && answered(*id) && !drained(id));
+    let candidates =
+        state.membership.voters().into_iter().filter(|id| *id != me && answered(*id) && !drained(id));
     let best = candidates.max_by_key(|id| raft.matched.get(&id.0).copied().flatten());
     best.ok_or_else(|| ApiError::NoSuccessor("no other voter is up and not being drained".to_owned()))
 }

@@ -4,43 +4,80 @@ use muster_core::refusal::Refusal;
 
 /// Code and remedy, ascending by code.
 pub const REMEDIES: &[(&str, &str)] = &[
-    ("MU1001", "this host is part of a cluster already; to begin anew, stop the agent and use an empty data_dir"),
+    (
+        "MU1001",
+        "this host is part of a cluster already; to begin anew, stop the agent and use an empty data_dir",
+    ),
     ("MU1002", "make a cluster with 'muster init' on the first host, then 'muster join' on the others"),
     ("MU1003", "'musterctl node list' shows the nodes; use the name in its first column"),
     ("MU1004", "'musterctl service list' shows the services"),
     ("MU1005", "'musterctl service show NAME' lists the instances of a service as NAME/INDEX"),
     ("MU1006", "'musterctl token list' shows the tokens; an expired one is dropped by itself"),
-    ("MU1007", "set another [node] name on the joining host, or, if the old host is gone for good, remove it first with \
-                'musterctl node remove NAME'"),
+    (
+        "MU1007",
+        "set another [node] name on the joining host, or, if the old host is gone for good, remove it first with \
+                'musterctl node remove NAME'",
+    ),
     ("MU1008", "make a new token on this cluster with 'musterctl token create' and join with it"),
     ("MU1009", "make a new token with 'musterctl token create --ttl 1h' and join with it"),
     ("MU1010", "make a new token with 'musterctl token create --uses N' and join with it"),
     ("MU1011", "repeat the command: token ids are random"),
-    ("MU1012", "drain the node, then run 'muster leave' on it; or stop its agent and guard there and repeat this once it is lost"),
+    (
+        "MU1012",
+        "drain the node, then run 'muster leave' on it; or stop its agent and guard there and repeat this once it is lost",
+    ),
     ("MU1013", "repeat the command in a moment: the node is being taken out of the control plane first"),
-    ("MU1014", "join another host first ('musterctl token create'), wait until it votes, then repeat the command"),
-    ("MU1015", "nothing to do: a late duplicate of a voter's start was ignored; if it repeats, look at that agent's log"),
-    ("MU1016", "nothing to do: the new session opens as soon as the old one is closed, about one lease later"),
+    (
+        "MU1014",
+        "join another host first ('musterctl token create'), wait until it votes, then repeat the command",
+    ),
+    (
+        "MU1015",
+        "nothing to do: a late duplicate of a voter's start was ignored; if it repeats, look at that agent's log",
+    ),
+    (
+        "MU1016",
+        "nothing to do: the new session opens as soon as the old one is closed, about one lease later",
+    ),
     ("MU1017", "nothing to do: the session was closed already"),
-    ("MU1018", "nothing to do: the close is tried again; if it repeats, look at 'musterctl events' and the leader's log"),
+    (
+        "MU1018",
+        "nothing to do: the close is tried again; if it repeats, look at 'musterctl events' and the leader's log",
+    ),
     ("MU1019", "repeat the command: the cluster changed meanwhile"),
     ("MU1020", "nothing to do: the report was about an instance that has been placed anew meanwhile"),
-    ("MU1021", "run 'musterctl service plan -f FILE' again, look at what changed, and apply with the new revision"),
+    (
+        "MU1021",
+        "run 'musterctl service plan -f FILE' again, look at what changed, and apply with the new revision",
+    ),
     ("MU1022", "declare each service once; look for the name in all files given with -f"),
     ("MU1023", "set mode = \"replicated\" and count in the service's file and apply it"),
-    ("MU1024", "'musterctl service history NAME' shows what was declared; apply the wanted declaration from its file"),
+    (
+        "MU1024",
+        "'musterctl service history NAME' shows what was declared; apply the wanted declaration from its file",
+    ),
     ("MU1025", "wait until it is gone ('musterctl service list'), then apply it again"),
     ("MU1026", "shorten the annotation or remove others: 4096 bytes each, 64 a service"),
-    ("MU1027", "'musterctl service explain NAME' says for each node why or why not; choose an eligible one or change what stands against it"),
-    ("MU1028", "use a profile (fast, lan, cloud, wan) or values that satisfy 2 x election_max + 60 ms <= lease_ttl - kill_budget - heartbeat"),
+    (
+        "MU1027",
+        "'musterctl service explain NAME' says for each node why or why not; choose an eligible one or change what stands against it",
+    ),
+    (
+        "MU1028",
+        "use a profile (fast, lan, cloud, wan) or values that satisfy 2 x election_max + 60 ms <= lease_ttl - kill_budget - heartbeat",
+    ),
     ("MU1029", "remove what is not needed any more, or spread the work over several clusters"),
     ("MU1030", "nothing to do: a later write of the same client has been applied"),
     ("MU1031", "'musterctl service validate -f FILE' shows file, line and key"),
     ("MU1032", "nothing to do: the node's session moved on meanwhile"),
+    ("MU1033", "stop the service and wait until nothing of it is left, then apply the new mode and start it"),
     ("MU2001", "try again in a second; 'musterctl raft status --stale' shows what this agent knows"),
     ("MU2002", "bring the other voters back; this agent answers from the local copy with --stale"),
     ("MU2003", "check the names and values in the request"),
-    ("MU2004", "the data directory or the address belongs to another cluster, or to it before a recovery; join that host anew with an empty data_dir"),
+    (
+        "MU2004",
+        "the data directory or the address belongs to another cluster, or to it before a recovery; join that host anew with an empty data_dir",
+    ),
     ("MU2005", "ask the leader, or any agent without --stale"),
     ("MU2006", "write SERVICE/INDEX; 'musterctl service show NAME' lists the instances"),
     ("MU2007", "bring more voters back or join another host first; 'musterctl raft status' shows who is up"),
@@ -48,9 +85,19 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ("MU2009", "end some 'events --follow' or 'logs -f', or ask another agent"),
     ("MU2010", "try again with a longer --timeout; the act itself may still go on"),
     ("MU2011", "check that the agent on that host runs and can be reached"),
-    ("MU2012", "look at the agent's log on that host; it ends itself and is started again when it can't go on"),
-    ("MU2013", "use 'musterctl failover SERVICE', which also works when the source is gone; a stopped service is started with 'musterctl service start'"),
+    (
+        "MU2012",
+        "look at the agent's log on that host; it ends itself and is started again when it can't go on",
+    ),
+    (
+        "MU2013",
+        "use 'musterctl failover SERVICE', which also works when the source is gone; a stopped service is started with 'musterctl service start'",
+    ),
     ("MU2014", "run the command on that host itself"),
+    (
+        "MU2015",
+        "'musterctl service explain SERVICE' says for each node why not; free a node or change the service's placement",
+    ),
 ];
 
 /// The remedy for a code; empty for a code that this version doesn't know.

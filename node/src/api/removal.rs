@@ -1,17 +1,17 @@
 //! Removing a node for good. A lost voter is taken out of the control plane first, one safe step at a time.
 //!
 //! ```text
-//!   lost voter ─▶ change_voters (a majority of the old ones stays) ─▶ standby ─▶ remove_learner ─▶ RemoveNode
+//!   lost voter ─▶ new voters (a majority of the old ones stays) ─▶ standby ─▶ outside Raft ─▶ RemoveNode
 //! ```
-//! Each step is found from the applied state, so that a retry goes on where an earlier try ended.
+//! Each step is the core's answer to the applied state, so that a retry goes on where an earlier try ended.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use muster_core::command::Command;
+use muster_core::control_plane::{Facts, MembershipChange, removal_step};
 use muster_core::id::NodeId;
-use muster_core::lease::membership::majority_of;
 use muster_core::refusal::Refusal;
 use muster_core::state::State;
 use muster_core::state::node::Node;
@@ -24,8 +24,10 @@ use super::{Api, convert};
 use crate::clock;
 use crate::raft::{ChangeError, ProposeError};
 
-/// A voter that answered the leader within this time is up.
+/// A member of Raft that answered the leader within this time is up.
 const ANSWERED_LATELY: Duration = Duration::from_secs(1);
+/// A standby this many entries behind the leader may take a vote over.
+const CAUGHT_UP_ENTRIES: u64 = 64;
 /// Between two tries of a change while another one is under way.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
@@ -43,13 +45,25 @@ impl Api {
             let state = self.state();
             let Some(node) = state.nodes.get(&id) else { break };
             check_gone(&state, node)?;
-            if state.membership.contains(id) {
-                let voters = self.voters_without(&state, node)?;
-                self.changed(until, &name, self.handles.raft.change_voters(voters).await).await?;
-            } else if state.standbys.contains(&id) {
-                self.changed(until, &name, self.handles.raft.remove_learner(id.0).await).await?;
-            } else {
+            if !state.membership.contains(id) && !state.standbys.contains(&id) {
                 break;
+            }
+            let facts = self.facts(&state);
+            let raft = &self.handles.raft;
+            match removal_step(&state, &facts, id) {
+                Some(MembershipChange::SetVoters(voters)) => {
+                    let voters = voters.into_iter().map(|voter| voter.0).collect();
+                    self.changed(until, &name, raft.change_voters(voters).await).await?;
+                }
+                Some(MembershipChange::RemoveStandby(standby)) => {
+                    self.changed(until, &name, raft.remove_learner(standby.0).await).await?;
+                }
+                // A joint membership is on its way to the next one; the controller finishes it.
+                Some(MembershipChange::AddStandby(_) | MembershipChange::UpdatePeer(_)) | None
+                    if state.membership.is_joint() => {}
+                Some(MembershipChange::AddStandby(_) | MembershipChange::UpdatePeer(_)) | None => {
+                    return Err(why_not(&state, &facts, node, &self.suspects(&state)));
+                }
             }
             self.wait_for_members(until, &name, &state).await?;
         }
@@ -58,33 +72,32 @@ impl Api {
         Ok(super::writes::acted(&reply, format!("node {name} was removed")))
     }
 
-    /// The voters without this node, if that is safe: enough of those that stay are up, and no other session is
-    /// overdue, since a change of the membership makes all ages begin anew (LEASES.md R6, R7).
-    fn voters_without(&self, state: &State, node: &Node) -> Result<BTreeSet<u64>, ApiError> {
-        let refuse = |why: String| Err(ApiError::UnsafeRemoval { node: node.name.to_string(), why });
-        if state.membership.is_joint() {
-            return Ok(state.membership.configs.last().into_iter().flatten().map(|id| id.0).collect());
-        }
-        let old = state.membership.voters();
-        let stay: BTreeSet<u64> = old.iter().filter(|id| **id != node.id).map(|id| id.0).collect();
-        if stay.len() * 2 <= old.len() {
-            return refuse(format!("{} of {} voters would stay, which is no majority", stay.len(), old.len()));
-        }
+    /// What the leader knows besides the state. A session that is overdue stands against any change: each makes
+    /// all ages begin anew (LEASES.md R6, R7). The removed node has none.
+    fn facts(&self, state: &State) -> Facts {
         let raft = self.handles.raft.status();
+        let last = raft.last_log_index.unwrap_or_default();
         let answered = |id: u64| {
             let since = raft.since_ack.get(&id).copied().flatten();
             id == self.handles.me.0 || since.is_some_and(|age| age < ANSWERED_LATELY)
         };
-        let up = stay.iter().filter(|id| answered(**id)).count();
-        if up < majority_of(stay.len()) {
-            return refuse(format!("only {up} of the {} voters that stay are up", stay.len()));
+        let caught_up =
+            |id: u64| raft.matched.get(&id).copied().flatten().is_some_and(|m| m + CAUGHT_UP_ENTRIES >= last);
+        let reachable: BTreeSet<NodeId> =
+            raft.peers.keys().copied().filter(|id| answered(*id)).map(NodeId).collect();
+        Facts {
+            caught_up: reachable.iter().copied().filter(|id| caught_up(id.0)).collect(),
+            reachable,
+            outdated: BTreeSet::new(),
+            sessions_in_time: self.suspects(state).is_empty(),
+            now: clock::wall_now().max(state.now),
         }
+    }
+
+    /// The nodes whose sessions are overdue.
+    fn suspects(&self, state: &State) -> Vec<String> {
         let healths = self.handles.healths.borrow();
-        if let Some(health) = healths.values().find(|h| h.overdue && h.node != node.id) {
-            let other = state.name_of(health.node);
-            return refuse(format!("node {other} is suspect; wait until it is alive again or lost"));
-        }
-        Ok(stay)
+        healths.values().filter(|h| h.overdue).map(|h| state.name_of(h.node)).collect()
     }
 
     /// What a change of the members came to; one that was only not possible yet is left to the next turn.
@@ -139,4 +152,21 @@ fn check_gone(state: &State, node: &Node) -> Result<(), Refusal> {
         return Err(Refusal::NodeAlive(node.name.clone()));
     }
     Ok(())
+}
+
+/// Why there is no next step.
+fn why_not(state: &State, facts: &Facts, node: &Node, suspects: &[String]) -> ApiError {
+    let why = if suspects.is_empty() {
+        let voters = state.membership.voters();
+        let stay = voters.iter().filter(|id| **id != node.id);
+        let up = stay.clone().filter(|id| facts.reachable.contains(id)).count();
+        format!(
+            "it is one of {} voters, {up} of the other {} are up, and no standby is ready to take its vote",
+            voters.len(),
+            stay.count()
+        )
+    } else {
+        format!("{} is suspect; wait until it is alive again or lost", suspects.join(", "))
+    };
+    ApiError::UnsafeRemoval { node: node.name.to_string(), why }
 }

@@ -222,7 +222,8 @@ mod tests {
     #[test]
     fn the_margin_is_the_weaker_half_s() {
         let ids = |ids: &[u64]| ids.iter().copied().map(NodeId).collect::<Vec<_>>();
-        let mut state = State { membership: Membership::uniform(MembershipId(1), ids(&[1, 2, 3])), ..State::default() };
+        let mut state =
+            State { membership: Membership::uniform(MembershipId(1), ids(&[1, 2, 3])), ..State::default() };
         assert_eq!(margin(&state, |_| true), 1);
         assert_eq!(margin(&state, |n| n.0 < 3), 0);
         assert_eq!(margin(&state, |n| n.0 == 1), -1);

@@ -15,7 +15,6 @@ use super::caller::Caller;
 use super::status::ApiError;
 use super::writes::acted;
 use super::{Api, convert, planner};
-use crate::clock;
 
 /// The label that every node has.
 const NODE_LABEL: &str = "node";
@@ -54,21 +53,27 @@ impl Api {
                 let command = Command::SetServiceWanted { service, wanted };
                 (command, format!("is to be {word}"), format!("was {word} already"))
             }
-            Act::Remove(_) => {
-                (Command::RemoveService { service }, "is being removed".into(), "is being removed already".into())
-            }
+            Act::Remove(_) => (
+                Command::RemoveService { service },
+                "is being removed".into(),
+                "is being removed already".into(),
+            ),
             Act::Restart(_) => (Command::RestartService { service }, "is started anew".into(), String::new()),
             Act::Scale(count) => (
                 Command::ScaleService { service, count },
                 format!("is to have {count} instances"),
                 format!("has {count} instances already"),
             ),
-            Act::Rollback(_) => {
-                (Command::RollbackService { service }, "went back to its former declaration".into(), String::new())
-            }
-            Act::ClearFailures(_) => {
-                (Command::ClearFailures { service }, "may run on all nodes again".into(), "has no failures".into())
-            }
+            Act::Rollback(_) => (
+                Command::RollbackService { service },
+                "went back to its former declaration".into(),
+                String::new(),
+            ),
+            Act::ClearFailures(_) => (
+                Command::ClearFailures { service },
+                "may run on all nodes again".into(),
+                "has no failures".into(),
+            ),
         };
         let done = format!("service {name} {done}");
         self.act(caller, request.request, command, done, format!("service {name} {nothing}")).await
@@ -97,7 +102,6 @@ impl Api {
     ) -> Result<v1::ActReply, ApiError> {
         let slot = convert::slot(state, &request.service, request.index)?;
         let to = convert::optional_node(state, &request.to)?;
-        let at = clock::wall_now().max(state.now);
         let from = state.slots.get(&slot).and_then(|s| s.current()).map(|p| p.node);
         if from.is_some() && from == to.map(|node| node.id) {
             let message = format!("instance {slot} is on {} already", request.to);
@@ -107,7 +111,7 @@ impl Api {
         if !source_is_there && !request.failover {
             return Err(ApiError::NothingToMove(slot.to_string()));
         }
-        planner::check_move(state, &slot, to.map(|node| node.id), at)?;
+        planner::check_move(state, &slot, to.map(|node| node.id), planner::now(state))?;
         let whither = to.map_or_else(|| "elsewhere".to_owned(), |node| format!("to {}", node.name));
         let command = Command::MoveInstance { slot: slot.clone(), to: to.map(|node| node.id) };
         let done = format!("instance {slot} moves {whither}");
@@ -140,8 +144,10 @@ pub(super) fn specs(messages: Vec<v1::ServiceSpec>) -> Result<Vec<ServiceSpec>, 
     let mut specs = Vec::with_capacity(messages.len());
     for message in messages {
         let spec = muster_wire::spec_from_proto(message)?;
-        muster_core::spec::validate::check(&spec)
-            .map_err(|error| Refusal::InvalidService { service: spec.name.clone(), why: error.to_string() })?;
+        muster_core::spec::validate::check(&spec).map_err(|error| Refusal::InvalidService {
+            service: spec.name.clone(),
+            why: error.to_string(),
+        })?;
         if !names.insert(spec.name.clone()) {
             return Err(Refusal::DuplicateService(spec.name).into());
         }
@@ -170,7 +176,9 @@ pub(super) fn warnings(state: &State, specs: &[ServiceSpec]) -> Vec<String> {
                 warnings.push(format!("service {}: no node has the label '{label}' of {key}", spec.name));
             }
         }
-        for (key, names) in [("with", &placement.with), ("apart", &placement.apart), ("after", &placement.after)] {
+        for (key, names) in
+            [("with", &placement.with), ("apart", &placement.apart), ("after", &placement.after)]
+        {
             for name in names.iter().filter(|name| !declared(name)) {
                 warnings.push(format!("service {}: there is no service {name} ({key})", spec.name));
             }

@@ -74,6 +74,9 @@ pub enum ApiError {
     /// A move needs an instance that runs.
     #[error("instance {0} runs nowhere that could hand it over")]
     NothingToMove(String),
+    /// An instance is to go anywhere else, and no other node can take it.
+    #[error("no other node can take instance {0}")]
+    NowhereToGo(String),
     /// Only from this host itself.
     #[error("{0} is accepted on the local socket only")]
     LocalOnly(&'static str),
@@ -128,6 +131,7 @@ impl ApiError {
             Self::NothingToMove(_) => "MU2013",
             Self::NameOfLostNode(_) => "MU1007",
             Self::LocalOnly(_) => "MU2014",
+            Self::NowhereToGo(_) => "MU2015",
         }
     }
 
@@ -140,7 +144,8 @@ impl ApiError {
             Self::OtherCluster(_)
             | Self::UnsafeRemoval { .. }
             | Self::NoSuccessor(_)
-            | Self::NothingToMove(_) => (Code::FailedPrecondition, 107),
+            | Self::NothingToMove(_)
+            | Self::NowhereToGo(_) => (Code::FailedPrecondition, 107),
             Self::LocalOnly(_) => (Code::PermissionDenied, 77),
             Self::NameOfLostNode(_) => (Code::AlreadyExists, 108),
             Self::TooManyStreams { .. } => (Code::ResourceExhausted, 75),

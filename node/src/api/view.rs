@@ -4,6 +4,8 @@
 mod node;
 mod raft;
 mod service;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,6 +14,7 @@ use muster_core::detector::SessionHealth;
 use muster_core::id::{NodeId, SessionId};
 use muster_core::spec::{Labels, Resources};
 use muster_core::state::State;
+use muster_core::time::Stamp;
 use muster_proto::v1;
 
 pub(super) use self::raft::raft_view;
@@ -33,6 +36,8 @@ pub(super) struct Sight {
     pub voters_alive: BTreeSet<NodeId>,
     /// What the leader's detector sees; empty elsewhere.
     pub healths: BTreeMap<SessionId, SessionHealth>,
+    /// The scheduler's time.
+    pub now: Stamp,
     /// Answered from the local copy.
     pub stale: bool,
     /// What the operator should know.

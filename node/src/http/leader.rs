@@ -44,7 +44,8 @@ fn held_here(state: &ClusterState, name: &str, me: NodeId) -> Result<SessionId, 
         return Err(unavailable("the service runs nowhere"));
     };
     let session = placement.session.filter(|_| placement.node == me && Placement::is_running(placement));
-    session.ok_or_else(|| unavailable(&format!("not here; it is placed on {}", state.name_of(placement.node))))
+    session
+        .ok_or_else(|| unavailable(&format!("not here; it is placed on {}", state.name_of(placement.node))))
 }
 
 fn unavailable(why: &str) -> Answer {

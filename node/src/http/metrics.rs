@@ -79,7 +79,8 @@ fn cluster(status: &muster_proto::v1::ClusterStatus) {
     for node in &status.nodes {
         let used_mib = node.used.as_ref().map_or(0, |used| used.memory_mib);
         gauge!("muster_node_instances", "node" => node.name.clone()).set(f64::from(node.instances));
-        gauge!("muster_node_memory_used_bytes", "node" => node.name.clone()).set(f64::from(used_mib) * MEBIBYTE);
+        gauge!("muster_node_memory_used_bytes", "node" => node.name.clone())
+            .set(f64::from(used_mib) * MEBIBYTE);
     }
     for service in &status.services {
         let name = || service.name.clone();

@@ -104,11 +104,14 @@ mod tests {
         for key in ["id", "name", "revision", "term", "leader", "quorum"] {
             assert!(keys(&value["cluster"]).contains(&key.to_owned()), "cluster.{key}");
         }
-        let node = ["name", "id", "role", "state", "session", "cordoned", "maintenance", "drain", "agent", "labels"];
+        let node =
+            ["name", "id", "role", "state", "session", "cordoned", "maintenance", "drain", "agent", "labels"];
         for key in node.into_iter().chain(["addresses", "version", "lease", "instances"]) {
             assert!(keys(&value["nodes"][0]).contains(&key.to_owned()), "node.{key}");
         }
-        for key in ["name", "mode", "wanted", "running", "healthy", "state", "reason", "revision", "instances"] {
+        for key in
+            ["name", "mode", "wanted", "running", "healthy", "state", "reason", "revision", "instances"]
+        {
             assert!(keys(&value["services"][0]).contains(&key.to_owned()), "service.{key}");
         }
         assert_eq!(value["cluster"]["leader"], Value::Null);

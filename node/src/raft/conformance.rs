@@ -8,7 +8,8 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 
 use super::log_store::{LogStore, VoterGate};
-use super::state_machine::{FatalApply, Frozen, MembershipView, Replica, StateMachine};
+use super::replica::{FatalApply, Frozen, MembershipView, Replica};
+use super::state_machine::StateMachine;
 use super::types::{Reply, TypeConfig};
 use crate::storage::Position;
 use crate::storage::log::Log;

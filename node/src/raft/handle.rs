@@ -7,15 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use muster_core::time::Timing;
 use openraft::async_runtime::WatchReceiver;
-use openraft::errors::{
-    ChangeMembershipError, ClientWriteError, ForwardReason, ForwardToLeader, InitializeError,
-    LinearizableReadError, RaftError,
-};
+use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
 use openraft::metrics::RaftServerMetrics;
 use openraft::{ChangeMembers, ReadPolicy};
 use tokio::time::Instant;
 
 use super::MAX_COMMAND_BYTES;
+use super::error::{ChangeError, ProposeError, ReadError, Refusal, change_error, propose_error};
 use super::state_machine::StateMachine;
 use super::status::{Leadership, RaftStatus, Role};
 use super::types::{Applied, Payload, Peer, TypeConfig};
@@ -30,75 +28,6 @@ const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long to wait before a proposal is repeated that a new leader could not take yet.
 const RETRY_PAUSE: Duration = Duration::from_millis(5);
-
-/// Why a proposal was not applied, or not known to be.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProposeError {
-    /// Another node leads.
-    #[error("this node is not the leader")]
-    NotLeader {
-        /// The leader, when one is known.
-        leader: Option<u64>,
-    },
-    /// The leadership is changing. The command may or may not be applied: repeat it under its request id.
-    #[error("the leadership is changing")]
-    Retry,
-    /// The command is larger than [`MAX_COMMAND_BYTES`].
-    #[error("the command has {bytes} bytes, more than the {MAX_COMMAND_BYTES} allowed")]
-    TooLarge {
-        /// Its size.
-        bytes: usize,
-    },
-    /// Raft has stopped on this node; the agent must end.
-    #[error("Raft has stopped: {reason}")]
-    Fatal {
-        /// Why.
-        reason: String,
-    },
-    /// No quorum within the time. The command may still be applied.
-    #[error("no quorum answered in time")]
-    TimedOut,
-}
-
-/// Why a linearizable read is not possible here and now.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ReadError {
-    /// Another node leads.
-    #[error("this node is not the leader")]
-    NotLeader {
-        /// The leader, when one is known.
-        leader: Option<u64>,
-    },
-    /// No quorum confirmed this node's leadership in time.
-    #[error("no quorum answered in time")]
-    NoQuorum,
-    /// Raft has stopped on this node.
-    #[error("Raft has stopped: {reason}")]
-    Fatal {
-        /// Why.
-        reason: String,
-    },
-}
-
-/// Why the members were not changed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
-    /// The proposal failed.
-    #[error(transparent)]
-    Propose(#[from] ProposeError),
-    /// A change is under way already, or the leader's term has only begun: repeat it later.
-    #[error("the members cannot be changed right now: {detail}")]
-    Busy {
-        /// What is under way.
-        detail: String,
-    },
-    /// The change itself is impossible or unsafe.
-    #[error("refused: {detail}")]
-    Refused {
-        /// Why.
-        detail: String,
-    },
-}
 
 /// Raft on this node. Cheap to clone.
 #[derive(Clone)]
@@ -348,51 +277,5 @@ impl LeadershipWatch {
     pub async fn changed(&mut self) -> Option<Leadership> {
         self.metrics.changed().await.ok()?;
         Some(self.now())
-    }
-}
-
-enum Refusal {
-    /// The leader could not take it yet; nothing was appended.
-    NotYet,
-    Other(ProposeError),
-}
-
-fn propose_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Refusal {
-    match error {
-        RaftError::Fatal(fatal) => Refusal::Other(ProposeError::Fatal { reason: fatal.to_string() }),
-        RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => forwarded(&to),
-        RaftError::APIError(ClientWriteError::LogEntryDiscarded(_)) => Refusal::Other(ProposeError::Retry),
-        RaftError::APIError(
-            ClientWriteError::ChangeMembershipError(_) | ClientWriteError::PreconditionFailed(_),
-        ) => Refusal::Other(ProposeError::Retry),
-    }
-}
-
-fn forwarded(to: &ForwardToLeader<TypeConfig>) -> Refusal {
-    match to.reason {
-        ForwardReason::LeaseExpired => Refusal::NotYet,
-        ForwardReason::LeadershipTransfer => Refusal::Other(ProposeError::Retry),
-        ForwardReason::NotLeader => Refusal::Other(ProposeError::NotLeader { leader: to.leader_id }),
-    }
-}
-
-fn change_error(error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> ChangeError {
-    match error {
-        RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
-            let detail = error.to_string();
-            match error {
-                ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_) => {
-                    ChangeError::Busy { detail }
-                }
-                _ => ChangeError::Refused { detail },
-            }
-        }
-        RaftError::APIError(ClientWriteError::PreconditionFailed(error)) => {
-            ChangeError::Busy { detail: error.to_string() }
-        }
-        other => match propose_error(other) {
-            Refusal::NotYet => ProposeError::Retry.into(),
-            Refusal::Other(error) => error.into(),
-        },
     }
 }

@@ -1,6 +1,7 @@
 //! What this node says to its Raft peers, over gRPC.
 
 mod append;
+mod heartbeat;
 pub mod link;
 pub mod server;
 mod snapshot;
@@ -83,6 +84,11 @@ impl Network {
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = Client;
 
+    async fn new_heartbeat_client(&mut self, target: u64, node: &Peer) -> Client {
+        let client = self.new_client(target, node).await;
+        Client { beats: true, ..client }
+    }
+
     async fn new_client(&mut self, target: u64, node: &Peer) -> Client {
         let origin = self.group.origin(self.id, target).encode_to_vec();
         Client {
@@ -92,6 +98,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             append_patience: self.append_patience,
             reconnect_pause: self.reconnect_pause,
             link: self.links.link(target, node),
+            beats: false,
+            line: None,
         }
     }
 }
@@ -104,6 +112,10 @@ pub(crate) struct Client {
     append_patience: Duration,
     reconnect_pause: Duration,
     link: Arc<Link>,
+    /// Whether this client sends heartbeats and nothing else.
+    beats: bool,
+    /// The stream that carries them.
+    line: Option<heartbeat::Line>,
 }
 
 impl Client {
@@ -193,6 +205,9 @@ impl RaftNetworkV2<TypeConfig> for Client {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
+        if self.beats {
+            return Box::pin(heartbeat::beat(self, input, option));
+        }
         Box::pin(append::stream(self, input, option))
     }
 

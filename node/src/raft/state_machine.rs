@@ -1,100 +1,19 @@
-//! What openraft applies to: the application behind a trait, and its snapshots.
+//! What openraft applies to: the [`Replica`], and its snapshots.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use futures::{Stream, StreamExt};
 use muster_proto::v1;
 use openraft::storage::{EntryResponder, RaftStateMachine, SnapshotMeta};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 
-use super::types::{Applied, LogId, Membership, Peer, Reply, StoredMembership, TypeConfig, position};
+use super::replica::{Frozen, MembershipView, Replica};
+use super::types::{Applied, LogId, Peer, StoredMembership, TypeConfig, position};
 use super::wire;
-use crate::storage::Position;
 use crate::storage::directory;
-use crate::storage::snapshot::{
-    RecordReader, RecordWriter, SNAPSHOT_FORMAT, SnapshotError, SnapshotFile, Snapshots,
-};
-
-/// A command that this agent can't apply, most likely because a later version wrote it. The agent stops:
-/// were it skipped, this node's state would differ from the others' from then on.
-#[derive(Debug, thiserror::Error)]
-#[error("{detail}")]
-pub struct FatalApply {
-    /// What is wrong, and what to do.
-    pub detail: String,
-}
-
-/// The membership that is in force at some point of the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct MembershipView {
-    /// Where it was set; nothing while the node belongs to no cluster.
-    pub at: Option<Position>,
-    /// The voters: one set, or two while a change is under way (both halves must agree then).
-    pub configs: Vec<BTreeSet<u64>>,
-    /// All members, learners included.
-    pub peers: BTreeMap<u64, Peer>,
-}
-
-impl MembershipView {
-    pub(crate) fn of(stored: &StoredMembership) -> Self {
-        Self::new(stored.log_id().as_ref().map(position), stored.membership())
-    }
-
-    fn new(at: Option<Position>, membership: &Membership) -> Self {
-        Self {
-            at,
-            configs: membership.get_joint_config().clone(),
-            peers: membership.nodes().map(|(id, peer)| (*id, peer.clone())).collect(),
-        }
-    }
-}
-
-/// The replicated application. All calls come one after the other, in the order of the log.
-pub trait Replica: Send + Sync + 'static {
-    /// Applies a command. A bad command is a reply; an error ends the agent.
-    ///
-    /// # Errors
-    /// [`FatalApply`] when the command can't be understood.
-    fn apply(&mut self, at: Position, payload: Bytes) -> Result<Option<Reply>, FatalApply>;
-
-    /// A membership has been committed and is in force from here on.
-    fn apply_membership(&mut self, membership: &MembershipView);
-
-    /// A new leader has begun its term.
-    fn apply_blank(&mut self, at: Position);
-
-    /// A batch has been applied: called before the proposers of its commands get their replies, so that they
-    /// see their own writes in what is published here.
-    fn publish(&mut self);
-
-    /// A view of the state that later calls don't change. Called between applies, so it must be cheap.
-    fn freeze(&self) -> Box<dyn Frozen>;
-
-    /// Replaces the whole state by that of a snapshot taken at `at`, and publishes it. Called on a thread
-    /// that may block. On an error the old state may be kept or not: the agent ends.
-    ///
-    /// # Errors
-    /// [`SnapshotError::Record`] when a record can't be understood, or the reader's own error.
-    fn install(
-        &mut self,
-        at: Position,
-        membership: &MembershipView,
-        records: &mut RecordReader,
-    ) -> Result<(), SnapshotError>;
-}
-
-/// A frozen state that writes itself down.
-pub trait Frozen: Send + Sync {
-    /// Writes the records of a snapshot. Called on a thread that may block.
-    ///
-    /// # Errors
-    /// The writer's error, or [`SnapshotError::Record`].
-    fn write(self: Box<Self>, records: &mut RecordWriter) -> Result<(), SnapshotError>;
-}
+use crate::storage::snapshot::{SNAPSHOT_FORMAT, SnapshotError, SnapshotFile, Snapshots};
 
 /// The newest snapshot, shared between the builder, the state machine and the senders.
 type Current = Arc<Mutex<Option<Arc<SnapshotFile>>>>;

@@ -11,7 +11,7 @@ use crate::storage::Position;
 
 openraft::declare_raft_types!(
     /// Muster's choice of openraft's types. `leader_id_std`: at most one leader in a term.
-    pub TypeConfig:
+    pub(crate) TypeConfig:
         D = Payload,
         R = Applied,
         NodeId = u64,

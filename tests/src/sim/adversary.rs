@@ -55,6 +55,7 @@ impl World {
             0..=3 => self.ask_early(leader),
             4..=7 => self.close_with_anything(leader),
             8 => self.repeat_proposal(leader),
+            _ if self.rng.percent(50) => self.assign_anything(leader),
             _ => self.reopen_anything(leader),
         }
     }
@@ -68,6 +69,8 @@ impl World {
         let appended = replica.effective().id;
         let Some((session, reopens)) = self.rng.pick(&sessions) else { return };
         let membership = self.rng.pick(&[applied, appended]).unwrap_or(applied);
+        // A former leader may lag behind in its count of re-openings.
+        let reopens = Reopens(reopens.0 - reopens.0.min(self.rng.below(2)));
         let request = CloseRequest { session, membership, reopens };
         let replicas: Vec<NodeId> = self.replicas.keys().copied().collect();
         for voter in replicas {
@@ -105,6 +108,16 @@ impl World {
         self.send(leader, leader, Message::Propose(entry));
     }
 
+    /// Assigns a slot to any session, as a leader would that has not applied the newest entries.
+    fn assign_anything(&mut self, leader: NodeId) {
+        let Some(replica) = self.replicas.get(&leader) else { return };
+        let sessions: Vec<SessionId> = replica.ledger.sessions.keys().copied().collect();
+        let slots = self.slots();
+        if let (Some(slot), Some(session)) = (self.rng.pick(&slots), self.rng.pick(&sessions)) {
+            self.propose(leader, Entry::Assign { slot, session });
+        }
+    }
+
     /// Takes a node back that nobody gave up, or repeats that.
     fn reopen_anything(&mut self, leader: NodeId) {
         if !self.reopens {
@@ -116,6 +129,16 @@ impl World {
         let Some((session, reopens)) = self.rng.pick(&sessions) else { return };
         let to = Reopens(reopens.0 + self.rng.below(2));
         self.propose(leader, Entry::Reopen { session, to });
+    }
+
+    /// Takes a host's session back, or repeats the last time that this was done.
+    pub(super) fn reopen_again(&mut self, host: NodeId) {
+        let leader = self.replicas.values().filter(|replica| replica.up && replica.leading.is_some());
+        let Some(leader) = leader.max_by_key(|replica| replica.term) else { return };
+        let (id, session) = (leader.id, leader.ledger.session_of(host));
+        let Some(session) = session.map(|session| session.open) else { return };
+        let to = Reopens(session.reopens.0 + self.rng.below(2));
+        self.propose(id, Entry::Reopen { session: session.session, to });
     }
 
     /// Somebody with the node's identity but without the session's key says that the session is fenced.

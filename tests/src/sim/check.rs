@@ -86,7 +86,7 @@ impl World {
             let lease = host.guard.as_mut().and_then(|guard| guard.lease.as_mut());
             if let Some(lease) = lease.filter(|lease| lease.tenure().session == session)
                 && let Some(deadline) = lease.deadline()
-                && lease.phase(now) <= Phase::Active
+                && lease.phase(now) <= Phase::Killing
                 && now.boottime_ns < deadline.boottime_ns
                 && now.raw_ns < deadline.raw_ns
             {

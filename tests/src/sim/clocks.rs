@@ -45,6 +45,14 @@ impl Clocks {
         }
     }
 
+    /// Runs both clocks at the slowest or at the fastest rate from now on.
+    pub fn run_at_limit(&mut self, at: Time, fast: bool) {
+        self.reading = self.read(at);
+        self.since = at;
+        let rate = if fast { ONE_PPM + RHO_PPM } else { ONE_PPM - RHO_PPM };
+        (self.boottime_ppm, self.raw_ppm) = (rate, rate);
+    }
+
     /// Gives both clocks new rates: often both at the same end of what is allowed, which is the worst case.
     pub fn drift(&mut self, at: Time, rng: &mut Rng) {
         self.reading = self.read(at);
@@ -69,13 +77,6 @@ impl Clocks {
     pub fn when_boottime(&self, boottime_ns: u64) -> Time {
         let left = boottime_ns.saturating_sub(self.reading.boottime_ns);
         self.since + u64::try_from(u128::from(left) * u128::from(ONE_PPM) / u128::from(self.boottime_ppm)).unwrap_or(u64::MAX / 2) + 1
-    }
-
-    /// How long these clocks take, at least, for `left_ns` of either clock, in true time.
-    #[must_use]
-    pub fn true_ns(&self, left_ns: u64) -> Time {
-        let fastest = self.boottime_ppm.max(self.raw_ppm);
-        u64::try_from(u128::from(left_ns) * u128::from(ONE_PPM) / u128::from(fastest)).unwrap_or(u64::MAX / 2) + 1
     }
 }
 

@@ -236,8 +236,10 @@ impl World {
             let lacks = replica.last_index() + 1 - next.min(replica.last_index() + 1);
             let wants_snapshot = next <= replica.base.0 || (lacks > SNAPSHOT_FROM && self.rng.percent(50));
             let prev = next - 1;
+            // A snapshot may come at any time: the follower may hold the entries and not have applied them.
+            let unasked = !self.healed && self.rng.percent(10);
             match replica.term_at(prev) {
-                Some(prev_term) if !(wants_snapshot && replica.ledger.revision >= next) => {
+                Some(prev_term) if !unasked && !(wants_snapshot && replica.ledger.revision >= next) => {
                     let entries = replica.entries_from(next, ENTRIES_AT_ONCE);
                     let (term, commit) = (replica.term, replica.commit);
                     out.push((follower, Message::Append { term, prev: (prev, prev_term), entries, commit }));

@@ -7,7 +7,19 @@ use muster_core::id::NodeId;
 use super::clocks::{MS, Time};
 use super::host::Death;
 use super::ledger::Entry;
-use super::world::{Event, World, tell};
+use super::world::{Event, Step, World, tell};
+
+/// Which faults a run has. What takes several steps is disturbed by other faults, so some runs have nothing else.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Theme {
+    /// All of them.
+    #[default]
+    Anything,
+    /// Changes of voters in the middle of trouble.
+    Voters,
+    /// Voters that miss a host one after the other.
+    Turns,
+}
 
 /// Without faults at first, so that everything gets started.
 const CALM_TTLS: Time = 2;
@@ -40,9 +52,20 @@ impl World {
         if self.healed {
             return;
         }
-        let next = self.rng.between(self.ttl() / 20, self.ttl());
+        if self.theme != Theme::Anything {
+            let next = self.rng.between(self.ttl(), 5 * self.ttl());
+            self.after(next, Event::Fault);
+            match self.theme {
+                Theme::Voters if self.rng.percent(80) => self.storm_against_the_host(),
+                Theme::Voters => self.choose_voters(),
+                Theme::Turns | Theme::Anything => self.rotation(),
+            }
+            return;
+        }
+        let busy = self.rng.pick(&[1, 1, 3]).unwrap_or(1);
+        let next = self.rng.between(self.ttl() / 20, busy * self.ttl());
         self.after(next, Event::Fault);
-        match self.rng.below(30) {
+        match self.rng.below(34) {
             0..=4 => self.cut_host(),
             5 | 6 => self.isolate_replica(),
             7 | 8 => self.split(),
@@ -56,6 +79,7 @@ impl World {
             25 => self.stall_apply(),
             26 => self.elect(),
             27 | 28 => self.touch_service(),
+            30..=33 => self.rotation(),
             _ => self.drift(),
         }
     }
@@ -234,13 +258,41 @@ impl World {
         tell!(self, "the voters should be {:?}", self.wanted_voters);
     }
 
+    /// The worst change of voters: the host is left with a majority of the old voters that applies nothing new,
+    /// and the rest is a majority of the new ones. The change comes at once, or after the rest has given the host up.
+    fn storm_against_the_host(&mut self) {
+        let (host, length) = (self.a_host(), 4 * self.ttl());
+        let leader = self.replicas.values().filter(|replica| replica.leading.is_some()).max_by_key(|r| r.term);
+        let leader = leader.map(|replica| replica.id);
+        let old: Vec<NodeId> = self.wanted_voters.iter().copied().collect();
+        let followers: Vec<NodeId> = old.iter().copied().filter(|id| Some(*id) != leader).collect();
+        let kept: Vec<NodeId> = self.rng.shuffled(&followers).into_iter().take(old.len() / 2 + 1).collect();
+        let rest = old.iter().copied().filter(|id| !kept.contains(id));
+        let spare = self.replicas.keys().copied().filter(|id| !self.wanted_voters.contains(id));
+        self.storm_voters = match old.len() {
+            5 => rest.chain(kept.iter().copied().take(1)).collect(),
+            _ => old.iter().copied().chain(spare.take(2)).collect(),
+        };
+        tell!(self, "host {host} keeps {kept:?} only; the voters will be {:?}", self.storm_voters);
+        let others: Vec<NodeId> = self.replicas.keys().copied().filter(|id| !kept.contains(id)).collect();
+        for voter in others {
+            self.after(0, Event::Step(Step::Cut { host, voter, length }));
+        }
+        let stall = self.rng.percent(60);
+        for voter in kept.into_iter().filter(|_| stall) {
+            self.after(0, Event::Step(Step::StallApply { voter, length }));
+        }
+        let delay = if self.rng.percent(50) { self.ttl() * 5 / 4 } else { MS };
+        self.after(delay, Event::Step(Step::Voters));
+    }
+
     /// A change of voters in the middle of trouble: replicas that append but don't apply, and a split at about the
     /// moment of the change.
     fn storm(&mut self) {
         self.choose_voters();
         let ids: Vec<NodeId> = self.replicas.keys().copied().collect();
         for id in &ids {
-            if self.rng.percent(30) {
+            if self.rng.percent(45) {
                 let until = self.now + self.a_while();
                 tell!(self, "voter {id} appends, but applies nothing for a while");
                 if let Some(replica) = self.replicas.get_mut(id) {
@@ -268,6 +320,80 @@ impl World {
                 self.network.cut(host, *id, until);
                 self.network.cut(*id, host, until);
             }
+        }
+    }
+
+    /// Voter after voter misses a host for longer than W, and something happens to the first one in between: the host
+    /// keeps a majority all the time, but promises of different times add up to one.
+    fn rotation(&mut self) {
+        let host = self.a_host();
+        let voters: Vec<NodeId> = self.wanted_voters.iter().copied().collect();
+        let order = self.rng.shuffled(&voters);
+        let w = self.ttl() + self.ttl() / 16;
+        let mut at = 0;
+        for (turn, voter) in order.iter().copied().take(2).enumerate() {
+            let length = w + self.rng.between(self.ttl() / 8, self.ttl());
+            self.after(at, Event::Step(Step::Cut { host, voter, length }));
+            at += length;
+            if turn == 0 {
+                self.between_turns(at, host, voter, order.get(1).copied());
+            }
+        }
+        tell!(self, "host {host} misses one voter after the other: {order:?}");
+    }
+
+    fn between_turns(&mut self, at: Time, host: NodeId, first: NodeId, second: Option<NodeId>) {
+        let length = 3 * self.ttl();
+        let just_before = at.saturating_sub(self.ttl() / 32);
+        match self.rng.below(4) {
+            0 => self.after(just_before, Event::Step(Step::Restart { voter: first, down: MS })),
+            1 => {
+                // Its start can't be committed for a while, although hosts reach it.
+                self.after(just_before, Event::Step(Step::Isolate { voter: first, length }));
+                self.after(just_before, Event::Step(Step::Restart { voter: first, down: MS }));
+            }
+            2 => {
+                if let Some(voter) = second {
+                    self.after(just_before.saturating_sub(MS * 5), Event::Step(Step::StallApply { voter, length }));
+                }
+                self.after(just_before, Event::Step(Step::Reopen { host }));
+            }
+            _ => self.after(just_before, Event::Step(Step::Reopen { host })),
+        }
+    }
+
+    /// One step of a fault that has several.
+    pub(super) fn take_step(&mut self, step: Step) {
+        if self.healed {
+            return;
+        }
+        tell!(self, "{step:?}");
+        match step {
+            Step::Cut { host, voter, length } => {
+                self.network.cut(host, voter, self.now + length);
+                self.network.cut(voter, host, self.now + length);
+            }
+            Step::Restart { voter, down } => {
+                if let Some(replica) = self.replicas.get_mut(&voter).filter(|replica| replica.up) {
+                    replica.up = false;
+                    replica.leading = None;
+                    self.after(down, Event::ReplicaStarts { id: voter });
+                }
+            }
+            Step::Isolate { voter, length } => {
+                let others: Vec<NodeId> = self.replicas.keys().copied().filter(|id| *id != voter).collect();
+                for other in others {
+                    self.network.cut(voter, other, self.now + length);
+                    self.network.cut(other, voter, self.now + length);
+                }
+            }
+            Step::StallApply { voter, length } => {
+                if let Some(replica) = self.replicas.get_mut(&voter) {
+                    replica.apply_stalled_until = self.now + length;
+                }
+            }
+            Step::Reopen { host } => self.reopen_again(host),
+            Step::Voters => self.wanted_voters.clone_from(&self.storm_voters),
         }
     }
 
@@ -306,6 +432,9 @@ impl World {
     }
 
     fn drift(&mut self) {
+        if self.worst_clocks {
+            return;
+        }
         let (host, replica, at) = (self.a_host(), self.a_replica(), self.now);
         if let Some(host) = self.hosts.get_mut(&host).filter(|host| host.machine_frozen_until <= at) {
             host.clocks.drift(at, &mut self.rng);

@@ -41,7 +41,6 @@ mutants! {
     KillsAtTheDeadline { fn kill_budget_ms(_kill_budget_ms: u32) -> u32 { 0 } }
     // R5.
     PromisesAtAnyAge { const PROMISE_NEEDS_AGE: bool = false; }
-    PromisesWhatIsAsked { const PROMISE_NAMES_OWN_STATE: bool = false; }
     // R6.
     NoResetAtStart { const RESET_ON_START: bool = false; }
     NoResetAtMembership { const RESET_ON_MEMBERSHIP: bool = false; }

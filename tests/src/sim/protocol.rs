@@ -69,8 +69,6 @@ pub trait HostHalf {
     fn on_answer(&mut self, now: HostInstant, answer: &Answer) -> HostEffect;
     /// See [`HostLease::deadline`].
     fn deadline(&self) -> Option<HostInstant>;
-    /// See [`HostLease::kill_at`].
-    fn kill_at(&self) -> Option<HostInstant>;
     /// See [`HostLease::timer_boottime_ns`].
     fn timer_boottime_ns(&mut self, now: HostInstant) -> Option<u64>;
     /// See [`HostLease::end`].
@@ -105,9 +103,6 @@ impl<R: Rules> HostHalf for HostLease<R> {
     fn deadline(&self) -> Option<HostInstant> {
         Self::deadline(self)
     }
-    fn kill_at(&self) -> Option<HostInstant> {
-        Self::kill_at(self)
-    }
     fn timer_boottime_ns(&mut self, now: HostInstant) -> Option<u64> {
         Self::timer_boottime_ns(self, now)
     }
@@ -127,8 +122,6 @@ impl<R: Rules> HostHalf for HostLease<R> {
 
 /// The voter's half under any rules.
 pub trait VoterHalf {
-    /// See [`VoterLease::readiness`].
-    fn readiness(&self) -> Result<(), Refusal>;
     /// See [`VoterLease::membership_appended`].
     fn membership_appended(&mut self, id: MembershipId);
     /// See [`VoterLease::log_truncated`].
@@ -160,9 +153,6 @@ pub trait VoterHalf {
 }
 
 impl<R: Rules> VoterHalf for VoterLease<R> {
-    fn readiness(&self) -> Result<(), Refusal> {
-        Self::readiness(self)
-    }
     fn membership_appended(&mut self, id: MembershipId) {
         Self::membership_appended(self, id);
     }

@@ -11,6 +11,7 @@ use muster_core::time::Timing;
 use super::adversary::Adversary;
 use super::check::Violation;
 use super::clocks::{Clocks, MS, Time};
+use super::faults::Theme;
 use super::host::{Death, Host};
 use super::ledger::{Ledger, Slot, list_of};
 use super::network::{Message, Network};
@@ -47,10 +48,29 @@ pub enum Event {
     Election,
     /// The next fault.
     Fault,
+    /// A step of a fault that has several.
+    Step(Step),
     /// The adversary's turn.
     Adversary,
     /// All faults end.
     Heal,
+}
+
+/// One step of a fault that has several.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// Host and voter don't reach each other for so long.
+    Cut { host: NodeId, voter: NodeId, length: Time },
+    /// A voter restarts, after so long.
+    Restart { voter: NodeId, down: Time },
+    /// A voter is cut off from the other voters for so long.
+    Isolate { voter: NodeId, length: Time },
+    /// A voter applies nothing for so long.
+    StallApply { voter: NodeId, length: Time },
+    /// The host's session is taken back, or a former taking back is repeated.
+    Reopen { host: NodeId },
+    /// The voters wished for by the last storm are wished for now.
+    Voters,
 }
 
 /// What an agent tells its guard.
@@ -82,8 +102,14 @@ pub struct World {
     pub adversary: Adversary,
     /// The voters wished for.
     pub wanted_voters: BTreeSet<NodeId>,
+    /// What the last storm wishes for.
+    pub storm_voters: BTreeSet<NodeId>,
     /// Whether leaders take nodes back (R9).
     pub reopens: bool,
+    /// All clocks run at their limits, hosts slow and voters fast: the worst case for W.
+    pub worst_clocks: bool,
+    /// Which faults this run has.
+    pub theme: Theme,
     /// All faults have ended.
     pub healed: bool,
     /// The highest index that any replica has applied.
@@ -137,8 +163,11 @@ impl World {
             hosts: BTreeMap::new(),
             network: Network::default(),
             adversary: Adversary::default(),
+            storm_voters: members.clone(),
             wanted_voters: members,
             reopens: rng.percent(60),
+            worst_clocks: rng.percent(25),
+            theme: rng.pick(&[Theme::Anything, Theme::Anything, Theme::Voters, Theme::Turns]).unwrap_or_default(),
             healed: false,
             applied: 1,
             closed: BTreeSet::new(),
@@ -153,14 +182,14 @@ impl World {
             rng,
         };
         for id in (1..=voters + 2).map(NodeId) {
-            let clocks = Clocks::new(&mut world.rng);
+            let clocks = world.new_clocks(true);
             let boot = BootId(world.number());
             world.replicas.insert(id, Replica::new(id, boot, clocks, &initial, &protocol));
             world.after(0, Event::Replica { id, epoch: 0 });
         }
         let hosts = world.rng.between(2, 3);
         for id in (FIRST_HOST..FIRST_HOST + hosts).map(NodeId) {
-            let clocks = Clocks::new(&mut world.rng);
+            let clocks = world.new_clocks(false);
             world.hosts.insert(id, Host::new(id, clocks));
             world.after(0, Event::GuardStarts { host: id });
             let first = world.rng.below(30 * MS);
@@ -231,6 +260,14 @@ impl World {
         self.violation.get_or_insert(violation);
     }
 
+    fn new_clocks(&mut self, fast: bool) -> Clocks {
+        let mut clocks = Clocks::new(&mut self.rng);
+        if self.worst_clocks {
+            clocks.run_at_limit(0, fast);
+        }
+        clocks
+    }
+
     fn handle(&mut self, event: Event) {
         if let Some(until) = self.held_up(&event) {
             self.after(until - self.now, event);
@@ -250,6 +287,7 @@ impl World {
             Event::ReplicaStarts { id } => self.replica_starts(id),
             Event::Election => self.election_due(),
             Event::Fault => self.next_fault(),
+            Event::Step(step) => self.take_step(step),
             Event::Adversary => self.adversary_acts(),
             Event::Heal => self.heal(),
         }
@@ -275,6 +313,7 @@ impl World {
             | Event::ReplicaStarts { .. }
             | Event::Election
             | Event::Fault
+            | Event::Step(_)
             | Event::Adversary
             | Event::Heal => 0,
         };

@@ -16,7 +16,7 @@ pub trait Rules: Copy + Debug + Default + Send + Sync + 'static {
         time::closing_age_ms(ttl_ms)
     }
 
-    /// R2(b): no ack and no promise while the log holds a membership entry that is not applied.
+    /// R2(b), R5: no ack and no promise while the log holds a membership entry that is not applied.
     const GATE_ON_APPEND: bool = true;
     /// R2(c), R5: no ack and no promise before the voter's own `VoterUp` is applied.
     const NEEDS_VOTER_UP: bool = true;
@@ -47,8 +47,6 @@ pub trait Rules: Copy + Debug + Default + Send + Sync + 'static {
 
     /// R5: a promise is given only at age W or above.
     const PROMISE_NEEDS_AGE: bool = true;
-    /// R5: a promise is given only for the voter's own applied membership and re-openings.
-    const PROMISE_NAMES_OWN_STATE: bool = true;
 
     /// R6: everything counts as just acked when the voter starts.
     const RESET_ON_START: bool = true;

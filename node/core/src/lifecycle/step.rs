@@ -110,9 +110,8 @@ impl Instance {
 fn pause(policy: &RestartPolicy, recent: u32) -> Duration {
     match recent.checked_sub(1) {
         None => Duration::ZERO,
-        Some(doublings) => policy
-            .backoff_min
-            .saturating_mul(2_u32.saturating_pow(doublings))
-            .min(policy.backoff_max),
+        Some(doublings) => {
+            policy.backoff_min.saturating_mul(2_u32.saturating_pow(doublings)).min(policy.backoff_max)
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::plan::{Action, ActionKind, Plan};
 use crate::id::{Generation, NodeId, Revision, ServiceName, SlotId};
-use crate::spec::{Labels, Mode};
+use crate::spec::{Labels, Mode, Resources};
 use crate::state::State;
 use crate::state::node::{LostCause, Node};
 use crate::state::service::Service;
@@ -28,13 +28,33 @@ pub(super) struct Desk {
     steps: Vec<Action>,
 }
 
-/// What a node carries, its share of moves that are under way to it included.
+/// A node's labels and what is on it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Host {
     pub(super) labels: Labels,
+    /// All that is there or on its way there: it limits what else finds room.
+    pub(super) carried: Load,
+    /// What will be there when all moves are done: it says how busy the node is.
+    pub(super) settled: Load,
+}
+
+/// A sum of instances and their resources.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    pub(super) instances: u64,
     pub(super) cpu_millis: u64,
     pub(super) memory_mib: u64,
-    pub(super) instances: u64,
+}
+
+impl Load {
+    fn change(&mut self, needs: Resources, add: bool) {
+        let change = |total: &mut u64, by: u64| {
+            *total = if add { total.saturating_add(by) } else { total.saturating_sub(by) };
+        };
+        change(&mut self.instances, 1);
+        change(&mut self.cpu_millis, u64::from(needs.cpu_millis));
+        change(&mut self.memory_mib, u64::from(needs.memory_mib));
+    }
 }
 
 impl Desk {
@@ -46,7 +66,7 @@ impl Desk {
         let mut desk = Self { state, now, hosts, apart: BTreeMap::new(), steps: Vec::new() };
         let slots = desk.state.slots.clone();
         for (id, slot) in &slots {
-            desk.charge(id, &carriers(slot), true);
+            desk.charge(id, slot, true);
         }
         for (name, service) in &desk.state.services {
             for other in &service.spec.placement.apart {
@@ -76,8 +96,8 @@ impl Desk {
         if before == after {
             return false;
         }
-        self.charge(slot, &carriers(&before), false);
-        self.charge(slot, &carriers(&after), true);
+        self.charge(slot, &before, false);
+        self.charge(slot, &after, true);
         self.steps.push(action);
         true
     }
@@ -86,16 +106,15 @@ impl Desk {
         self.step(slot, ActionKind::Revoke { generation, target: None }, reason.to_owned())
     }
 
-    fn charge(&mut self, slot: &SlotId, nodes: &BTreeSet<NodeId>, add: bool) {
-        let needs = self.state.services.get(&slot.service).map(|s| s.spec.resources).unwrap_or_default();
-        let change = |total: &mut u64, by: u64| {
-            *total = if add { total.saturating_add(by) } else { total.saturating_sub(by) };
-        };
-        for node in nodes {
-            let Some(host) = self.hosts.get_mut(node) else { continue };
-            change(&mut host.cpu_millis, u64::from(needs.cpu_millis));
-            change(&mut host.memory_mib, u64::from(needs.memory_mib));
-            change(&mut host.instances, 1);
+    fn charge(&mut self, id: &SlotId, slot: &Slot, add: bool) {
+        let needs = self.state.services.get(&id.service).map(|s| s.spec.resources).unwrap_or_default();
+        for node in carriers(slot) {
+            if let Some(host) = self.hosts.get_mut(&node) {
+                host.carried.change(needs, add);
+            }
+        }
+        if let Some(host) = slot.current().and_then(home).and_then(|node| self.hosts.get_mut(&node)) {
+            host.settled.change(needs, add);
         }
     }
 
@@ -170,7 +189,8 @@ impl Desk {
     /// Whether so many nodes look lost at once that the fault is more likely a network's: then instances that may
     /// still run are left alone.
     pub(super) fn brake_is_on(&self) -> bool {
-        let known = self.state.nodes.values().filter(|n| n.lost.is_none_or(|l| l.cause != LostCause::Joining));
+        let known =
+            self.state.nodes.values().filter(|n| n.lost.is_none_or(|l| l.cause != LostCause::Joining));
         let lost = self.brake_losses().count();
         lost >= 2 && 2 * lost > known.count()
     }

@@ -27,8 +27,7 @@ pub(super) fn drain(desk: &mut Desk) {
 fn drain_node(desk: &mut Desk, node: NodeId) {
     let overdue = desk.node(node).and_then(deadline).is_some_and(|at| at <= desk.now);
     let here = placements(desk, node);
-    let everywhere =
-        |id: &SlotId| desk.service(&id.service).is_some_and(|s| s.spec.mode == Mode::Everywhere);
+    let everywhere = |id: &SlotId| desk.service(&id.service).is_some_and(|s| s.spec.mode == Mode::Everywhere);
     let (last, first): (Vec<_>, Vec<_>) = here.into_iter().partition(|(id, _)| everywhere(id));
     for (slot, generation) in &first {
         if has_room_for_a_move(desk, node) || overdue {
@@ -53,12 +52,9 @@ fn placements(desk: &Desk, node: NodeId) -> Vec<(SlotId, Generation)> {
 
 fn empty(desk: &mut Desk, node: NodeId, slot: &SlotId, generation: Generation, overdue: bool) {
     let why = format!("{} is being drained", desk.name(node));
-    if let Some(from) = settled(desk, slot).filter(|p| p.generation == generation) {
-        if let Some(choice) = ask(desk, slot, Purpose::Leave(node)) {
-            if relocate(desk, slot, &from, &choice, &why) && !overdue {
-                return;
-            }
-        }
+    let from = settled(desk, slot).filter(|p| p.generation == generation);
+    if let Some((from, choice)) = from.zip(ask(desk, slot, Purpose::Leave(node))) {
+        relocate(desk, slot, &from, &choice, &why);
     }
     if overdue && is_active(desk, slot, generation) {
         desk.revoke(slot, generation, &format!("{why}, and the deadline is over"));

@@ -11,9 +11,8 @@ use crate::state::node::Node;
 type Filter = fn(&Question<'_>, &Node) -> Vec<Refused>;
 
 /// In the order in which they are told. Failures come last: they alone pass by themselves.
-const FILTERS: [Filter; 11] = [
-    session, role, operator, in_place, requirements, enforcement, apart, with, after, room, failures,
-];
+const FILTERS: [Filter; 11] =
+    [session, role, operator, in_place, requirements, enforcement, apart, with, after, room, failures];
 
 impl Question<'_> {
     /// Everything that speaks against a node, found one by one.
@@ -119,14 +118,13 @@ fn room(question: &Question<'_>, node: &Node) -> Vec<Refused> {
         // A capacity of 0 is unknown, and limits nothing.
         (has > 0 && needs > free).then_some(Refused::Room { resource, needs, free })
     };
-    let cpu = check(Resource::Cpu, needs.cpu_millis, has.cpu_millis, host.cpu_millis);
-    let memory = check(Resource::Memory, needs.memory_mib, has.memory_mib, host.memory_mib);
+    let cpu = check(Resource::Cpu, needs.cpu_millis, has.cpu_millis, host.carried.cpu_millis);
+    let memory = check(Resource::Memory, needs.memory_mib, has.memory_mib, host.carried.memory_mib);
     cpu.into_iter().chain(memory).collect()
 }
 
 fn failures(question: &Question<'_>, node: &Node) -> Vec<Refused> {
-    let Some(failure) =
-        question.entry.and_then(|e| e.failures.iter().rev().find(|f| f.node == node.id))
+    let Some(failure) = question.entry.and_then(|e| e.failures.iter().rev().find(|f| f.node == node.id))
     else {
         return Vec::new();
     };

@@ -23,13 +23,7 @@ pub(super) fn ask(desk: &Desk, slot: &SlotId, purpose: Purpose) -> Option<Choice
 
 /// Moves an instance: an exclusive one, or one that is started anew in place, is stopped first; of any other a
 /// replacement is started first.
-pub(super) fn relocate(
-    desk: &mut Desk,
-    slot: &SlotId,
-    from: &Placement,
-    choice: &Choice,
-    why: &str,
-) -> bool {
+pub(super) fn relocate(desk: &mut Desk, slot: &SlotId, from: &Placement, choice: &Choice, why: &str) -> bool {
     let reason = format!("{why}; {}", choice.why);
     let stop_first = desk.state.is_exclusive(&slot.service) || choice.target.node == from.node;
     let kind = if stop_first {
@@ -152,6 +146,7 @@ fn preferred(desk: &Desk, slot: &SlotId, from: NodeId) -> Option<Choice> {
     let question = Question::new(desk, slot, Purpose::Leave(from))?;
     let choice = question.choose()?;
     let to = choice.target.node;
-    let better = question.preference(to) > question.preference(from) && question.score(to) > question.score(from);
+    let better =
+        question.preference(to) > question.preference(from) && question.score(to) > question.score(from);
     better.then_some(choice)
 }

@@ -47,7 +47,11 @@ fn occasion(desk: &Desk, slot: &SlotId) -> Option<String> {
     }
     Some(match last.phase {
         Phase::Adrift { since } => {
-            format!("replaces the one on {}, lost {} ago; ", desk.name(last.node), span(desk.now.since(since)))
+            format!(
+                "replaces the one on {}, lost {} ago; ",
+                desk.name(last.node),
+                span(desk.now.since(since))
+            )
         }
         Phase::Active | Phase::Revoking { .. } => {
             format!("replaces the one on {}, which is lost; ", desk.name(last.node))

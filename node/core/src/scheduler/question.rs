@@ -87,7 +87,8 @@ impl<'a> Question<'a> {
     pub(super) fn choose(&self) -> Option<Choice> {
         let eligible: Vec<&Node> = self.nodes().filter(|n| self.refusals(n).next().is_none()).collect();
         // Nodes are in the order of their ids, and the first of equals wins.
-        let best = eligible.iter().map(|n| (n, self.score(n.id))).reduce(|a, b| if b.1 > a.1 { b } else { a });
+        let best =
+            eligible.iter().map(|n| (n, self.score(n.id))).reduce(|a, b| if b.1 > a.1 { b } else { a });
         let Some((node, _)) = best else { return self.choose_again() };
         let why = if self.entry.is_some_and(|e| e.wish == Some(node.id)) {
             "an operator asked for it".to_owned()
@@ -106,8 +107,7 @@ impl<'a> Question<'a> {
             return None;
         }
         let failed_only = |n: &&Node| self.refusals(n).all(|r| matches!(r, Refused::Failed { .. }));
-        let last_failure =
-            |n: &&Node| entry.failures.iter().rev().find(|f| f.node == n.id).map(|f| f.at);
+        let last_failure = |n: &&Node| entry.failures.iter().rev().find(|f| f.node == n.id).map(|f| f.at);
         let node = self.nodes().filter(failed_only).min_by_key(last_failure)?;
         let why = "tried again after a pause: it failed on every eligible node".to_owned();
         Some(Choice { target: target(node), why })

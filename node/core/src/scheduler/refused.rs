@@ -99,7 +99,9 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSession { lost: None } => write!(f, "has no session"),
-            Self::NoSession { lost: Some((LostCause::Joining, _)) } => write!(f, "has not opened a session yet"),
+            Self::NoSession { lost: Some((LostCause::Joining, _)) } => {
+                write!(f, "has not opened a session yet")
+            }
             Self::NoSession { lost: Some((LostCause::Silent, ago)) } => write!(f, "lost {} ago", span(*ago)),
             Self::NoSession { lost: Some((LostCause::Fenced, ago)) } => {
                 write!(f, "ended its session in order {} ago", span(*ago))
@@ -114,7 +116,9 @@ impl fmt::Display for Refused {
             Self::Requirement { required, value: Some(value) } => {
                 write!(f, "requires {required}, but it is {value}")
             }
-            Self::Requirement { required, value: None } => write!(f, "requires {required}, but has no such label"),
+            Self::Requirement { required, value: None } => {
+                write!(f, "requires {required}, but has no such label")
+            }
             Self::Enforcement => write!(
                 f,
                 "cannot end tasks by the kernel in time; the service asks for enforcement = \"kernel\""

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use super::desk::home;
 use super::question::{Purpose, Question};
 use super::refused::requirement_text;
 use crate::id::NodeId;
@@ -96,13 +97,21 @@ impl Question<'_> {
             return Vec::new();
         };
         let (needs, has) = (self.spec().resources, record.capacity());
-        let new = u64::from(!self.is_carried_by(node));
+        let busy = host.settled;
+        let is_home = self.entry.and_then(|e| e.current()).and_then(home) == Some(node);
+        let new = u64::from(!is_home);
         let share = |used: u64, needs: u32, has: u32| {
-            (used + new * u64::from(needs)).saturating_mul(1000).checked_div(u64::from(has)).unwrap_or_default()
+            (used + new * u64::from(needs))
+                .saturating_mul(1000)
+                .checked_div(u64::from(has))
+                .unwrap_or_default()
         };
-        let used = share(host.cpu_millis, needs.cpu_millis, has.cpu_millis)
-            .max(share(host.memory_mib, needs.memory_mib, has.memory_mib));
-        let instances = i64::try_from(host.instances + new).unwrap_or(i64::MAX / INSTANCE);
+        let used = share(busy.cpu_millis, needs.cpu_millis, has.cpu_millis).max(share(
+            busy.memory_mib,
+            needs.memory_mib,
+            has.memory_mib,
+        ));
+        let instances = i64::try_from(busy.instances + new).unwrap_or(i64::MAX / INSTANCE);
         vec![
             (Part::Instances, -INSTANCE * instances.min(5_000)),
             (Part::Use, -i64::try_from(used.min(100_000)).unwrap_or(100_000)),

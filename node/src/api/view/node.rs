@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use muster_core::command::Role;
 use muster_core::detector::SessionHealth;
+use muster_core::scheduler;
 use muster_core::state::node::{LostCause, Node};
 use muster_core::state::session::Session;
-use muster_core::state::slot::Phase;
 use muster_proto::v1;
 
-use super::{View, count};
+use super::View;
 
 /// An agent is down when its guard has been reporting so for this many heartbeats.
 const AGENT_DOWN_HEARTBEATS: u32 = 3;
@@ -60,16 +60,14 @@ impl View<'_> {
 
     fn drain(&self, node: &Node) -> Option<v1::DrainStatus> {
         let drain = node.drain?;
-        let left: Vec<_> = self.state.placements_on(node.id).collect();
-        let stuck = left.iter().filter(|(_, p)| !matches!(p.phase, Phase::Revoking { .. }));
-        let blocked = stuck.map(|(slot, placement)| v1::BlockedInstance {
-            instance: slot.to_string(),
-            reason: self.why_it_stays(slot, placement),
-        });
+        let blocked = scheduler::drain_blocked(self.state, node.id, self.sight.now);
+        let blocked = blocked
+            .into_iter()
+            .map(|(slot, reason)| v1::BlockedInstance { instance: slot.to_string(), reason });
         Some(v1::DrainStatus {
             since_ms: drain.since.0,
             deadline_ms: drain.wish.deadline.map(|after| drain.since.plus(after).0),
-            remaining: count(left.len()),
+            remaining: self.load.get(&node.id).map_or(0, |load| load.instances),
             blocked: blocked.collect(),
         })
     }

@@ -10,27 +10,38 @@ use muster_proto::v1;
 use super::{View, count};
 use crate::api::planner;
 
-/// How many services without a place get their reason worked out; the others point to `explain`.
+/// When more services than this lack a place, they point to `explain`.
 const EXPLAINED_MAX: usize = 20;
 
 impl View<'_> {
     /// All services.
     pub(super) fn services(&self) -> Vec<v1::ServiceStatus> {
-        let mut explained = 0;
-        let mut all = Vec::with_capacity(self.state.services.len());
-        for (name, service) in &self.state.services {
-            let mut status = self.service(name, service);
-            if status.state == "unplaced" {
-                explained += 1;
-                status.reason = if explained <= EXPLAINED_MAX {
-                    self.why_unplaced(name)
-                } else {
-                    format!("see 'musterctl service explain {name}'")
-                };
-            }
-            all.push(status);
-        }
+        let each = self.state.services.iter().map(|(name, service)| self.service(name, service));
+        let mut all: Vec<v1::ServiceStatus> = each.collect();
+        self.explain_missing(&mut all);
         all
+    }
+
+    /// Fills in why instances have no place. The scheduler is asked once for all, and only when something lacks a
+    /// place; when that is so for many services, the cause is not to be found in each of them.
+    fn explain_missing(&self, services: &mut [v1::ServiceStatus]) {
+        let lacks =
+            |s: &v1::ServiceStatus| s.state == "unplaced" || (s.state == "degraded" && s.reason.is_empty());
+        match services.iter().filter(|s| lacks(s)).count() {
+            0 => {}
+            1..=EXPLAINED_MAX => {
+                let reasons = planner::unplaced(self.state, self.sight.now);
+                for service in services.iter_mut().filter(|s| lacks(s)) {
+                    let reason = reasons.iter().find(|(name, _)| name.as_str() == service.name);
+                    service.reason = reason.map(|(_, reason)| reason.clone()).unwrap_or_default();
+                }
+            }
+            _ => {
+                for service in services.iter_mut().filter(|s| lacks(s)) {
+                    service.reason = format!("see 'musterctl service explain {}'", service.name);
+                }
+            }
+        }
     }
 
     /// One service, without the reason why it has no place.
@@ -59,6 +70,7 @@ impl View<'_> {
             revision: service.declared.0,
             instances: slots.iter().flat_map(|(id, slot)| self.instances(id, slot)).collect(),
             priority: service.spec.priority,
+            rollout: service.rollout.0,
         }
     }
 
@@ -121,37 +133,32 @@ impl View<'_> {
         let told = slots.iter().filter_map(|(id, slot)| {
             let placement = slot.current().filter(|p| !p.is_running())?;
             let message = placement.observed.message.as_ref()?;
-            Some((placement.observed.since, format!("{id} on {}: {message}", self.state.name_of(placement.node))))
+            Some((
+                placement.observed.since,
+                format!("{id} on {}: {message}", self.state.name_of(placement.node)),
+            ))
         });
-        let failed = slots.iter().filter(|(_, slot)| !slot.current().is_some_and(Placement::is_running)).filter_map(
-            |(id, slot)| {
+        let failed = slots
+            .iter()
+            .filter(|(_, slot)| !slot.current().is_some_and(Placement::is_running))
+            .filter_map(|(id, slot)| {
                 let failure = slot.failures.last()?;
                 let on = self.state.name_of(failure.node);
                 Some((failure.at, format!("{id} failed on {on}: {}", failure.message)))
-            },
-        );
+            });
         told.chain(failed).max_by_key(|(at, _)| *at).map(|(_, text)| text).unwrap_or_default()
-    }
-
-    fn why_unplaced(&self, name: &ServiceName) -> String {
-        planner::why_unplaced(self.state, name)
-    }
-
-    /// Why an instance on a drained node is not on its way yet.
-    pub(super) fn why_it_stays(&self, slot: &SlotId, placement: &Placement) -> String {
-        if self.state.slots.get(slot).and_then(Slot::current).is_some_and(|p| p.generation > placement.generation) {
-            return "its replacement is being started".to_owned();
-        }
-        planner::why_it_stays(self.state, slot)
     }
 }
 
 /// One service, as `service show` answers it.
-pub(in crate::api) fn service_view(view: &View<'_>, name: &ServiceName, service: &Service) -> v1::ServiceView {
-    let mut status = view.service(name, service);
-    if status.state == "unplaced" {
-        status.reason = view.why_unplaced(name);
-    }
+pub(in crate::api) fn service_view(
+    view: &View<'_>,
+    name: &ServiceName,
+    service: &Service,
+) -> v1::ServiceView {
+    let mut status = [view.service(name, service)];
+    view.explain_missing(&mut status);
+    let [status] = status;
     v1::ServiceView {
         spec: Some(muster_wire::spec_to_proto(&service.spec)),
         status: Some(status),

@@ -92,6 +92,11 @@ impl Link {
         self.channels.get(number).map(|channel| (number, channel.clone()))
     }
 
+    /// Whether the channel with that number is the one to use now.
+    pub(super) fn is_current(&self, number: usize) -> bool {
+        self.current.load(Ordering::Relaxed) == number
+    }
+
     /// The channel with that number has failed: the next address is tried from now on.
     pub(super) fn failed(&self, number: usize) {
         let next = (number + 1) % self.channels.len().max(1);

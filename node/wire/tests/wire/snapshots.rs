@@ -34,7 +34,7 @@ fn read(records: impl IntoIterator<Item = StateRecord>) -> Result<State, Snapsho
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1_000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn a_state_comes_back_equal(state in state()) {

@@ -197,11 +197,14 @@ impl State {
     }
 
     fn remember_failure(&mut self, stopped: &Stopped, message: &str, events: &mut Vec<Event>) {
-        let failure = Failure { node: stopped.node, at: self.now, message: message.to_owned() };
-        let slot = self.slots.entry(stopped.slot.clone()).or_default();
-        slot.failures.push(failure);
-        if slot.failures.len() > KEPT_FAILURES {
-            slot.failures.remove(0);
+        // Of a slot that nobody wants any more nothing is remembered: its service could never be removed.
+        if self.wants(&stopped.slot) {
+            let failure = Failure { node: stopped.node, at: self.now, message: message.to_owned() };
+            let slot = self.slots.entry(stopped.slot.clone()).or_default();
+            slot.failures.push(failure);
+            if slot.failures.len() > KEPT_FAILURES {
+                slot.failures.remove(0);
+            }
         }
         let text = format!("instance {} failed on {}: {message}", stopped.slot, self.name_of(stopped.node));
         events.push(self.instance_event(EventKind::InstanceFailed, &stopped.slot, stopped.node, text));

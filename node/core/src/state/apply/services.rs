@@ -60,12 +60,11 @@ impl State {
         Ok(())
     }
 
-    /// What was placed without a lease would not end with one: an exclusive service could run twice. So nothing
-    /// may be placed while a service becomes exclusive, or stops being so.
+    /// What was placed without a lease would not end with one: a service that became exclusive could run twice.
+    /// And slots of different modes mean different things. So nothing may be placed while the mode changes.
     fn check_mode_change(&self, spec: &ServiceSpec) -> Result<(), Refusal> {
-        let changes = self.services.get(&spec.name).is_some_and(|s| {
-            s.spec.mode.is_exclusive() != spec.mode.is_exclusive()
-        });
+        let changes =
+            self.services.get(&spec.name).is_some_and(|s| s.spec.mode.as_str() != spec.mode.as_str());
         if changes && self.slots_of(&spec.name).any(|(_, slot)| !slot.placements.is_empty()) {
             return Err(Refusal::ModeOfPlaced(spec.name.clone()));
         }
@@ -261,6 +260,9 @@ impl State {
         for id in &failed {
             if let Some(slot) = self.slots.get_mut(id) {
                 slot.failures.clear();
+                if slot.is_blank() {
+                    self.slots.remove(id);
+                }
             }
         }
         !failed.is_empty()

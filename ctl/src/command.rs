@@ -1,0 +1,198 @@
+//! One function for each verb.
+
+use std::cell::Cell;
+use std::io::BufRead;
+use std::rc::Rc;
+use std::time::Duration;
+
+use muster_proto::v1 as pb;
+
+use crate::cli::{Cli, Verb};
+use crate::client::{Client, WriteState};
+use crate::context::{self, Environment, nearest_name};
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::output::{self, Printer};
+use crate::view::outcome::Outcome;
+
+mod apply;
+mod check;
+mod cluster;
+mod completion;
+mod events;
+mod logs;
+mod node;
+mod placing;
+mod raft;
+mod service;
+mod status;
+mod template;
+mod token;
+mod wait;
+
+/// How long a command tries and waits, unless told otherwise.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a verb works with.
+pub struct Run {
+    /// The cluster.
+    pub client: Client,
+    /// The printer.
+    pub out: Printer,
+    /// Whether reads may be answered from one agent's own copy.
+    pub stale: bool,
+    /// The operator's own time limit.
+    timeout: Option<Duration>,
+    yes: bool,
+}
+
+/// Runs the command; Ctrl-C ends it at any point.
+pub async fn run(cli: Cli) -> Exit {
+    let out = Printer::new(cli.global.output, cli.global.quiet, cli.global.no_color);
+    let writes = Rc::new(Cell::new(WriteState::None));
+    let result = tokio::select! {
+        result = dispatch(cli, out, Rc::clone(&writes)) => result,
+        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::Interrupted(interrupted(writes.get()))),
+    };
+    result.unwrap_or_else(|failure| {
+        out.error(&failure);
+        failure.exit()
+    })
+}
+
+/// What a Ctrl-C means at this point.
+fn interrupted(writes: WriteState) -> &'static str {
+    match writes {
+        WriteState::None => "nothing was changed",
+        WriteState::Sent => "the request was sent but not yet answered; 'musterctl status' shows whether it was taken",
+        WriteState::Acknowledged => "only the waiting ended, the act goes on; look with 'musterctl status'",
+    }
+}
+
+async fn dispatch(cli: Cli, out: Printer, writes: Rc<Cell<WriteState>>) -> Result<Exit, Failure> {
+    // What needs no cluster must not ask where one is.
+    if let Some(result) = service::without_cluster(&cli.verb, out) {
+        return result;
+    }
+    if let Verb::Completion { shell } = cli.verb {
+        return completion::print(shell, out);
+    }
+    let global = cli.global;
+    let endpoints = context::endpoints(&global.endpoint, global.context.as_deref(), &Environment::read())?;
+    let client = Client::new(endpoints, global.timeout.unwrap_or(TIMEOUT), writes);
+    let mut run = Run { client, out, stale: global.stale, timeout: global.timeout, yes: global.yes };
+    let run = &mut run;
+    match cli.verb {
+        Verb::Status { check } => status::status(run, check).await,
+        Verb::Cluster { verb } => cluster::cluster(run, verb).await,
+        Verb::Node { verb } => node::node(run, verb).await,
+        Verb::Drain(args) => node::drain(run, args).await,
+        Verb::Undrain { node } => node::undrain(run, &node).await,
+        Verb::Service { verb } => service::service(run, verb).await,
+        Verb::Move(args) => placing::move_to(run, args).await,
+        Verb::Failover(args) => placing::failover(run, args).await,
+        Verb::Simulate(args) => placing::simulate(run, args).await,
+        Verb::Rebalance { dry_run } => placing::rebalance(run, dry_run).await,
+        Verb::Events(args) => events::events(run, args).await,
+        Verb::Wait(args) => wait::wait(run, &args).await,
+        Verb::Token { verb } => token::token(run, verb).await,
+        Verb::Raft { verb } => raft::raft(run, verb).await,
+        Verb::Check => check::check(run).await,
+        Verb::Completion { .. } => Ok(Exit::Done),
+    }
+}
+
+impl Run {
+    /// The status of the cluster.
+    async fn status(&mut self) -> Result<pb::ClusterStatus, Failure> {
+        self.client.get_status(pb::GetStatusRequest { stale: self.stale }).await
+    }
+
+    /// Gives waiting another default limit; the operator's own one stands.
+    fn wait_at_most(&mut self, limit: Duration) {
+        self.client.set_limit(self.timeout.unwrap_or(limit));
+    }
+
+    /// Prints what an act did.
+    fn acted(&self, reply: pb::ActReply, subject: &str, message: &str) -> Result<(), Failure> {
+        self.out.show_outcome(&Outcome::new(reply, subject, message))
+    }
+
+    /// Goes on only if the operator confirms: by `--yes`, or at the terminal.
+    fn confirm(&self, act: String) -> Result<(), Failure> {
+        if self.yes {
+            return Ok(());
+        }
+        if !self.out.can_ask() {
+            return Err(Failure::Unconfirmed { act });
+        }
+        output::tell(&format!("{act}. Go on? [y/N] "));
+        let mut answer = String::new();
+        let read = std::io::stdin().lock().read_line(&mut answer);
+        read.map_err(|source| Failure::Io { doing: "reading the answer", source })?;
+        if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::SaidNo) }
+    }
+}
+
+/// The node of that name.
+///
+/// # Errors
+/// [`Failure::NoSuch`] with the nearest name.
+pub fn find_node<'a>(status: &'a pb::ClusterStatus, name: &str) -> Result<&'a pb::NodeStatus, Failure> {
+    let found = status.nodes.iter().find(|node| node.name == name);
+    found.ok_or_else(|| Failure::NoSuch {
+        what: "node",
+        name: name.to_owned(),
+        nearest: nearest_name(name, status.nodes.iter().map(|node| node.name.as_str())),
+    })
+}
+
+/// The service of that name.
+///
+/// # Errors
+/// [`Failure::NoSuch`] with the nearest name.
+pub fn find_service<'a>(status: &'a pb::ClusterStatus, name: &str) -> Result<&'a pb::ServiceStatus, Failure> {
+    let found = status.services.iter().find(|service| service.name == name);
+    found.ok_or_else(|| Failure::NoSuch {
+        what: "service",
+        name: name.to_owned(),
+        nearest: nearest_name(name, status.services.iter().map(|service| service.name.as_str())),
+    })
+}
+
+/// `KEY=VALUE` sets, `KEY-` removes.
+fn assignment(text: &str) -> Result<(String, Option<String>), Failure> {
+    let wrong = || Failure::Usage(format!("'{text}' is neither KEY=VALUE nor KEY-"));
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), Some(value.to_owned()))),
+        Some(_) => Err(wrong()),
+        None => match text.strip_suffix('-') {
+            Some(key) if !key.is_empty() => Ok((key.to_owned(), None)),
+            _ => Err(wrong()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn assignments_set_and_remove() {
+        assert_eq!(assignment("a=b=c").unwrap(), ("a".to_owned(), Some("b=c".to_owned())));
+        assert_eq!(assignment("a=").unwrap(), ("a".to_owned(), Some(String::new())));
+        assert_eq!(assignment("a-b-").unwrap(), ("a-b".to_owned(), None));
+        for wrong in ["a", "=b", "-", ""] {
+            assert!(matches!(assignment(wrong), Err(Failure::Usage(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_name_brings_the_nearest() {
+        let node = pb::NodeStatus { name: "node1".to_owned(), ..Default::default() };
+        let status = pb::ClusterStatus { nodes: vec![node], ..Default::default() };
+        let failure = find_node(&status, "nod1").unwrap_err();
+        assert_eq!(failure.to_string(), "there is no node nod1; did you mean node1?");
+        assert_eq!((failure.exit(), failure.code()), (Exit::NotFound, "MU1003"));
+    }
+}

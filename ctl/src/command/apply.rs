@@ -1,0 +1,117 @@
+//! `service apply`, `plan` and `edit`.
+
+use muster_proto::v1 as pb;
+
+use super::Run;
+use super::service::{fetch, to_file, to_spec};
+use crate::cli::service::WaitingArgs;
+use crate::exit::Exit;
+use crate::failure::Failure;
+use crate::file::Declared;
+use crate::view::outcome::Applied;
+use crate::view::plan::Plan;
+use crate::view::service::Service;
+use crate::wait::service::Running;
+use crate::{editor, file, wait};
+
+/// Declares the services of these files, and waits until they run.
+///
+/// # Errors
+/// What is wrong in a file, or why a service does not run.
+pub async fn apply(
+    run: &mut Run,
+    files: &[String],
+    if_revision: Option<u64>,
+    detach: bool,
+) -> Result<Exit, Failure> {
+    let services = file::load(files)?;
+    declare(run, &services, if_revision, detach).await
+}
+
+/// Shows what `apply` would do.
+///
+/// # Errors
+/// What is wrong in a file.
+pub async fn plan(run: &mut Run, files: &[String]) -> Result<Exit, Failure> {
+    let services = file::load(files)?;
+    let reply = run.client.apply(pb::ApplyRequest { dry_run: true, ..request(&services, None) }).await?;
+    let mut plan = Plan::from(reply.plan.unwrap_or_default());
+    if plan.revision == 0 {
+        plan.revision = reply.revision;
+    }
+    if plan.summary.is_empty() {
+        plan.summary = if plan.changes { "there are changes" } else { "nothing would change" }.to_owned();
+    }
+    run.out.show(&plan)?;
+    Ok(if plan.changes { Exit::Attention } else { Exit::Done })
+}
+
+/// Lets the operator change a declaration in an editor, shows what that does, and declares it unless somebody
+/// else has changed it meanwhile.
+///
+/// # Errors
+/// What is wrong in the edited file, or why the service does not run.
+pub async fn edit(run: &mut Run, args: &WaitingArgs) -> Result<Exit, Failure> {
+    let (view, revision) = fetch(run, &args.service).await?;
+    let before = to_spec(view.spec.unwrap_or_default())?;
+    let text = editor::edit(&args.service, &to_file(&before)?)?;
+    let services = file::parse(&format!("{}.toml", args.service), &text)?;
+    if let [only] = services.as_slice() {
+        if only.spec == before {
+            run.out.note("nothing was changed");
+            return Ok(Exit::Done);
+        }
+    }
+    if services.iter().all(|declared| declared.spec.name != before.name) {
+        return Err(Failure::Usage(format!(
+            "the edited file does not declare {} any more; a service cannot be renamed, apply it as a new one",
+            args.service
+        )));
+    }
+    // Editing took the operator's time, not the command's.
+    run.wait_at_most(super::TIMEOUT);
+    declare(run, &services, Some(revision), args.detach).await
+}
+
+fn request(services: &[Declared], if_revision: Option<u64>) -> pb::ApplyRequest {
+    let services = services.iter().map(|declared| muster_wire::spec_to_proto(&declared.spec)).collect();
+    pb::ApplyRequest { services, if_revision, ..Default::default() }
+}
+
+async fn declare(
+    run: &mut Run,
+    services: &[Declared],
+    if_revision: Option<u64>,
+    detach: bool,
+) -> Result<Exit, Failure> {
+    let mut applied = Applied::from(run.client.apply(request(services, if_revision)).await?);
+    let structured = run.out.is_structured();
+    if !structured {
+        run.out.show_outcome(&applied)?;
+    }
+    if detach {
+        if structured {
+            run.out.show(&applied)?;
+        }
+        return Ok(Exit::Done);
+    }
+    let names: Vec<String> = applied.services.iter().map(|service| service.name.clone()).collect();
+    let mut running = Running::new(names).or_stopped();
+    let result = wait::until(run, |status| {
+        for service in &mut applied.services {
+            let found = status.services.iter().find(|found| found.name == service.name);
+            service.status = found.cloned().map(Service::from);
+        }
+        running.judge(status)
+    })
+    .await;
+    if structured {
+        run.out.show(&applied)?;
+    }
+    result?;
+    let stopped = applied.services.iter().filter_map(|s| s.status.as_ref()).filter(|s| s.state == "stopped");
+    for service in stopped {
+        run.out.note(&format!("{} stays stopped; 'musterctl service start {0}' starts it", service.name));
+    }
+    Ok(Exit::Done)
+}

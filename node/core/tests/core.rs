@@ -1,0 +1,12 @@
+//! Property tests of the pure core: one binary, a file a subject.
+
+#[path = "core/apply.rs"]
+mod apply;
+#[path = "core/control_plane.rs"]
+mod control_plane;
+#[path = "core/forged.rs"]
+mod forged;
+#[path = "core/lifecycle.rs"]
+mod lifecycle;
+#[path = "core/world.rs"]
+mod world;

@@ -1,0 +1,1 @@
+//! R7, R8, R10 and R11 of LEASES.md: whatever is forged is refused, and changes nothing.

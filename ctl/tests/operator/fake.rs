@@ -198,7 +198,7 @@ impl Cluster for Service {
                 }
             }
         }
-        Ok(Response::new(pb::ApplyReply { revision: scene.status.revision, services, plan }))
+        Ok(Response::new(pb::ApplyReply { revision: scene.status.revision, services, plan, warnings: Vec::new() }))
     }
 
     async fn act_on_service(&self, request: Request<pb::ActOnServiceRequest>) -> Reply<pb::ActReply> {

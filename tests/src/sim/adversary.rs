@@ -161,12 +161,12 @@ impl World {
     }
 
     /// Takes a host's session back, or repeats the last time that this was done.
-    pub(super) fn reopen_again(&mut self, host: NodeId) {
+    pub(super) fn reopen_again(&mut self, host: NodeId, repeats: bool) {
         let leader = self.replicas.values().filter(|replica| replica.up && replica.leading.is_some());
         let Some(leader) = leader.max_by_key(|replica| replica.term) else { return };
         let (id, session) = (leader.id, leader.ledger.session_of(host));
         let Some(session) = session.map(|session| session.open) else { return };
-        let to = Reopens(session.reopens.0 + self.rng.below(2));
+        let to = Reopens(session.reopens.0 + u64::from(!repeats));
         self.propose(id, Entry::Reopen { session: session.session, to });
     }
 

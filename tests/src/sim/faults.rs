@@ -351,23 +351,24 @@ impl World {
     fn between_turns(&mut self, at: Time, host: NodeId, first: NodeId, second: Option<NodeId>) {
         let length = 3 * self.ttl();
         let just_before = at.saturating_sub(self.ttl() / 32);
-        match self.rng.below(4) {
+        match self.rng.below(5) {
             0 => self.after(just_before, Event::Step(Step::Restart { voter: first, down: MS })),
             1 => {
                 // Its start can't be committed for a while, although hosts reach it.
                 self.after(just_before, Event::Step(Step::Isolate { voter: first, length }));
                 self.after(just_before, Event::Step(Step::Restart { voter: first, down: MS }));
             }
-            2 => {
+            2 | 3 => {
+                // The second voter does not hear of it, and promises under the former count.
                 if let Some(voter) = second {
                     self.after(
                         just_before.saturating_sub(MS * 5),
                         Event::Step(Step::StallApply { voter, length }),
                     );
                 }
-                self.after(just_before, Event::Step(Step::Reopen { host }));
+                self.after(just_before, Event::Step(Step::Reopen { host, repeats: false }));
             }
-            _ => self.after(just_before, Event::Step(Step::Reopen { host })),
+            _ => self.after(just_before, Event::Step(Step::Reopen { host, repeats: true })),
         }
     }
 
@@ -401,7 +402,7 @@ impl World {
                     replica.apply_stalled_until = self.now + length;
                 }
             }
-            Step::Reopen { host } => self.reopen_again(host),
+            Step::Reopen { host, repeats } => self.reopen_again(host, repeats),
             Step::Voters => self.wanted_voters.clone_from(&self.storm_voters),
         }
     }

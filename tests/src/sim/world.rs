@@ -69,8 +69,8 @@ pub enum Step {
     Isolate { voter: NodeId, length: Time },
     /// A voter applies nothing for so long.
     StallApply { voter: NodeId, length: Time },
-    /// The host's session is taken back, or a former taking back is repeated.
-    Reopen { host: NodeId },
+    /// The host's session is taken back, or the last taking back is repeated.
+    Reopen { host: NodeId, repeats: bool },
     /// The voters wished for by the last storm are wished for now.
     Voters,
 }

@@ -76,12 +76,12 @@ pub struct AgentStatus {
     pub lease: Option<LeaseStatus>,
 }
 
-/// Starts the agent. It runs until [`AgentHandle::stop`], or until `state` has no more writer.
-pub fn start(
-    options: Options,
-    state: watch::Receiver<Arc<State>>,
-    submit: Arc<dyn Submit>,
-) -> AgentHandle {
+/// Starts the agent's part. It runs until [`AgentHandle::stop`], or until `state` has no more writer.
+pub fn start(options: Options, state: watch::Receiver<Arc<State>>, submit: Arc<dyn Submit>) -> AgentHandle {
+    tracing::info!(
+        node = %options.node_name, id = %options.node, cluster = %options.cluster,
+        incarnation = %options.incarnation, "the agent takes over this host's instances"
+    );
     let stop = CancellationToken::new();
     let link_options = LinkOptions {
         run_dir: options.run_dir.clone(),

@@ -138,7 +138,8 @@ impl Instance {
 
     /// Takes in an event of one of its tasks.
     pub fn take_event(&mut self, event: &Event, view: &GuardView, now: Instant) {
-        let (Event::TaskStarted { task, generation, .. } | Event::TaskExited { task, generation, .. }) = event
+        let (Event::TaskStarted { task, generation, .. } | Event::TaskExited { task, generation, .. }) =
+            event
         else {
             return;
         };
@@ -175,7 +176,9 @@ impl Instance {
         for ((task, known), state) in life.spec.tasks.iter().zip(&life.tasks).zip(life.cycle.tasks()) {
             let id = TaskId { slot: self.slot.clone(), task: task.name.clone() };
             match (&task.health, state) {
-                (Some(health), TaskState::Running { .. }) if is_wanted => checks.watch(&id, known.run, health),
+                (Some(health), TaskState::Running { .. }) if is_wanted => {
+                    checks.watch(&id, known.run, health)
+                }
                 _ => checks.forget(&id),
             }
         }
@@ -198,8 +201,7 @@ impl Instance {
             return Some(Report::Stopped(stopped(&self.slot, node, &placed, life.given_up.as_ref())));
         }
         let recorded = placed.recorded?;
-        let recorded =
-            Seen { state: recorded.state, restarts: recorded.restarts, message: recorded.message };
+        let recorded = Seen { state: recorded.state, restarts: recorded.restarts, message: recorded.message };
         let seen = self.seen.clone()?;
         if seen == *self.told.as_ref().unwrap_or(&recorded) {
             return None;

@@ -44,7 +44,6 @@ pub struct LogQuery {
 }
 
 /// Reads logs below `data_dir`. An instance that never ran here has no lines.
-#[must_use]
 pub fn read_logs(data_dir: &Path, query: LogQuery) -> impl Stream<Item = io::Result<LogLine>> + Send + use<> {
     let dir = crate::driver::exec::log_dir(data_dir, &query.slot);
     let (lines, receiver) = mpsc::channel(LINES_AHEAD_MAX);

@@ -244,7 +244,9 @@ async fn perform(
             if result.is_ok() {
                 let (guard, slot) = (guard.clone(), slot.clone());
                 // Only tidies up: the guard drops the reports of tasks that ended.
-                tokio::spawn(async move { guard.order(Request::ForgetSlot { slot }, FORGET_TIME).await.ok() });
+                tokio::spawn(
+                    async move { guard.order(Request::ForgetSlot { slot }, FORGET_TIME).await.ok() },
+                );
             }
             StepResult::Revoke(result)
         }

@@ -59,7 +59,8 @@ impl World {
     }
 
     async fn until_state(&self, slot: &muster_core::id::SlotId, state: InstanceState) {
-        until(state.as_str(), || self.cluster.placement(slot).is_some_and(|p| p.observed.state == state)).await;
+        until(state.as_str(), || self.cluster.placement(slot).is_some_and(|p| p.observed.state == state))
+            .await;
     }
 }
 
@@ -97,7 +98,10 @@ async fn an_exclusive_instance_is_started_with_its_fencing_token() {
     let env = |key: &str| start.spec.env.get(key).map(String::as_str);
     let token = generation.to_string();
     assert_eq!(env("MUSTER_GENERATION"), Some(token.as_str()));
-    assert_eq!([env("MUSTER_SERVICE"), env("MUSTER_INSTANCE"), env("MUSTER_NODE")], ["db", "0", "n1"].map(Some));
+    assert_eq!(
+        [env("MUSTER_SERVICE"), env("MUSTER_INSTANCE"), env("MUSTER_NODE")],
+        ["db", "0", "n1"].map(Some)
+    );
     assert_eq!(env("A"), Some("b"));
     assert!(start.spec.log.as_ref().unwrap().path.ends_with("data/logs/db/0/server.log"));
     let local = agent.local_instances();
@@ -126,7 +130,10 @@ async fn after_too_many_failures_the_instance_is_given_up_with_its_cause() {
     let generation = world.cluster.place(&slot("db"));
     until("it to be given up", || world.cluster.failure(&slot("db")).is_some()).await;
     let message = world.cluster.failure(&slot("db")).unwrap();
-    assert!(message.contains("task server") && message.contains("/usr/bin/redis-serverx: no such file"), "{message}");
+    assert!(
+        message.contains("task server") && message.contains("/usr/bin/redis-serverx: no such file"),
+        "{message}"
+    );
     assert_eq!(world.cluster.placement(&slot("db")), None);
     assert!(!world.guard.is_running(&slot("db"), "address"));
     assert_eq!(world.guard.revoked(&slot("db")), Some(generation));

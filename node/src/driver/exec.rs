@@ -136,9 +136,9 @@ impl Driver for ExecDriver {
             match self.guard.call(request, timeout + CHECK_SLACK).await {
                 Ok(Reply::Checked { how }) => Ok(how),
                 Ok(_) => Err(DriverError::Unknown(GuardError::Unexpected)),
-                Err(e) => Err(refused(e, |r| {
-                    DriverError::Cannot(StartProblem { task, cause: check_cause(r) })
-                })),
+                Err(e) => {
+                    Err(refused(e, |r| DriverError::Cannot(StartProblem { task, cause: check_cause(r) })))
+                }
             }
         }
         .boxed()

@@ -94,7 +94,9 @@ impl Life {
             let report = reports.iter().find(|r| r.task == *name && r.generation == self.generation);
             let known_end_ns = self.tasks[task].ended_at_ns;
             match report.map(|r| r.state) {
-                Some(guard::TaskState::Exited { at_boottime_ns, .. }) if known_end_ns == Some(at_boottime_ns) => {
+                Some(guard::TaskState::Exited { at_boottime_ns, .. })
+                    if known_end_ns == Some(at_boottime_ns) =>
+                {
                     // That end is known. What was ordered since then never began.
                     self.cancel(task, now);
                 }
@@ -179,13 +181,13 @@ impl Life {
 
     /// A message of the life cycle, with what the health check said where it is about health.
     pub fn detailed(&self, message: String) -> String {
-        let is_meant = |(spec, known): &(&TaskSpec, &Known)| {
-            known.unhealthy.is_some() && message.starts_with(&format!("task {} is unhealthy", spec.name))
-        };
-        match self.spec.tasks.iter().zip(&self.tasks).find(is_meant) {
-            Some((_, Known { unhealthy: Some(why), .. })) => format!("{message} ({why})"),
-            _ => message,
+        for (spec, known) in self.spec.tasks.iter().zip(&self.tasks) {
+            let judgement = format!("task {} is unhealthy", spec.name);
+            if let (Some(why), Some(rest)) = (&known.unhealthy, message.strip_prefix(&judgement)) {
+                return format!("{judgement} ({why}){rest}");
+            }
         }
+        message
     }
 }
 

@@ -116,7 +116,7 @@ impl Instance {
                 }
                 Action::Revoke => return self.begin(Step::Revoke),
                 Action::GiveUp { message } => {
-                    life.given_up.get_or_insert_with(|| message);
+                    life.given_up = Some(life.detailed(message));
                     return self.begin(Step::Revoke);
                 }
             }

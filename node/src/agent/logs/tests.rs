@@ -26,7 +26,8 @@ impl Logs {
 
     fn rotate(&self) {
         for index in (0..task_log::oldest(&self.path) + 1).rev() {
-            fs::rename(task_log::rotated(&self.path, index), task_log::rotated(&self.path, index + 1)).unwrap();
+            fs::rename(task_log::rotated(&self.path, index), task_log::rotated(&self.path, index + 1))
+                .unwrap();
         }
     }
 

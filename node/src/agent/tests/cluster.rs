@@ -34,7 +34,8 @@ impl Cluster {
             is_reachable: AtomicBool::new(true),
             commands: Mutex::default(),
         };
-        let node = NodeDescription { addresses: vec!["127.0.0.1:7420".to_owned()], ..NodeDescription::default() };
+        let node =
+            NodeDescription { addresses: vec!["127.0.0.1:7420".to_owned()], ..NodeDescription::default() };
         let bootstrap = Bootstrap {
             cluster: ClusterId(7),
             name: "test".to_owned(),
@@ -66,8 +67,12 @@ impl Cluster {
         self.state.send_modify(|state| {
             let state = Arc::make_mut(state);
             let at = Revision(state.revision.0 + 1);
-            let proposal =
-                Proposal { stamp: Stamp(at.0), request: RequestId::default(), actor: "test".to_owned(), command };
+            let proposal = Proposal {
+                stamp: Stamp(at.0),
+                request: RequestId::default(),
+                actor: "test".to_owned(),
+                command,
+            };
             reply = Some(state.apply(at, &proposal).reply);
         });
         reply.unwrap().map_err(SubmitError::Refused)
@@ -83,7 +88,7 @@ impl Cluster {
 
     fn act(&self, slot: &SlotId, kind: ActionKind) {
         let action = Action { slot: slot.clone(), kind, reason: "test".to_owned() };
-        let plan = Plan { base: self.state().topology, actions: vec![action], ..plan() };
+        let plan = Plan { base: self.state().topology, actions: vec![action] };
         self.apply(Command::ApplyPlan(plan)).unwrap();
     }
 
@@ -102,7 +107,7 @@ impl Cluster {
     /// Closes the node's session, as the voters' promises or Fenced would.
     pub fn close_session(&self) {
         let session = self.state().session_of(NODE).unwrap().id;
-        let plan = Plan { base: self.state().topology, ..plan() };
+        let plan = Plan { base: self.state().topology, actions: Vec::new() };
         self.apply(Command::Fenced { session, plan }).unwrap();
     }
 
@@ -118,10 +123,6 @@ impl Cluster {
     pub fn count(&self, is_meant: impl Fn(&Command) -> bool) -> usize {
         self.commands.lock().unwrap().iter().filter(|c| is_meant(c)).count()
     }
-}
-
-fn plan() -> Plan {
-    Plan { base: Revision(0), actions: Vec::new() }
 }
 
 pub fn was_revoked(command: &Command) -> bool {

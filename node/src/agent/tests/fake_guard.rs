@@ -41,11 +41,8 @@ pub struct FakeGuard {
 
 impl FakeGuard {
     pub fn start(run_dir: &Path) -> Self {
-        let guard = Self {
-            inner: Arc::default(),
-            socket: run_dir.join("guard.sock"),
-            listener: Mutex::default(),
-        };
+        let guard =
+            Self { inner: Arc::default(), socket: run_dir.join("guard.sock"), listener: Mutex::default() };
         guard.listen(BootId(1));
         guard
     }
@@ -96,8 +93,12 @@ impl FakeGuard {
     pub fn lapse(&self) {
         let mut inner = self.inner.lock().unwrap();
         inner.set_phase(LeasePhase::Killing);
-        let exclusive: Vec<_> =
-            inner.tasks.iter().filter(|(_, t)| t.binding == Binding::Exclusive).map(|(k, _)| k.clone()).collect();
+        let exclusive: Vec<_> = inner
+            .tasks
+            .iter()
+            .filter(|(_, t)| t.binding == Binding::Exclusive)
+            .map(|(k, _)| k.clone())
+            .collect();
         exclusive.iter().for_each(|key| inner.exit(key, ExitHow::Signal(9)));
         inner.set_phase(LeasePhase::Lapsed);
     }
@@ -117,7 +118,12 @@ impl FakeGuard {
 
     pub fn is_running(&self, slot: &SlotId, task: &str) -> bool {
         let key = (slot.clone(), TaskName::new(task).unwrap());
-        self.inner.lock().unwrap().tasks.get(&key).is_some_and(|t| matches!(t.state, TaskState::Running { .. }))
+        self.inner
+            .lock()
+            .unwrap()
+            .tasks
+            .get(&key)
+            .is_some_and(|t| matches!(t.state, TaskState::Running { .. }))
     }
 
     pub fn revoked(&self, slot: &SlotId) -> Option<Generation> {

@@ -234,7 +234,10 @@ impl DevNode {
         config::load(Some(&self.config_path()), &[]).map_err(|e| DevError::Broken(e.to_string()))
     }
 
-    #[allow(clippy::disallowed_methods, reason = "a development cluster's agents are children of this program")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a development cluster's agents are children of this program"
+    )]
     fn start(&mut self, exe: &Path) -> Result<(), DevError> {
         let log_path = self.dir.join("agent.log");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&log_path);

@@ -80,7 +80,8 @@ pub fn runs(directory: &Path, service: &str) -> std::io::Result<Vec<Run>> {
 
 fn read_run(path: &Path, service: &str) -> std::io::Result<Option<Run>> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let Some(rest) = name.strip_suffix(SUFFIX).and_then(|n| n.strip_prefix(service)?.strip_prefix('.')) else {
+    let Some(rest) = name.strip_suffix(SUFFIX).and_then(|n| n.strip_prefix(service)?.strip_prefix('.'))
+    else {
         return Ok(None);
     };
     // A node's name may hold dots, the two numbers behind it don't.

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::BufRead;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -50,9 +51,19 @@ pub struct Run {
 pub async fn run(cli: Cli) -> Exit {
     let out = Printer::new(cli.global.output, cli.global.quiet, cli.global.no_color);
     let writes = Rc::new(Cell::new(WriteState::None));
-    let result = tokio::select! {
-        result = dispatch(cli, out, Rc::clone(&writes)) => result,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::Interrupted(interrupted(writes.get()))),
+    let mut work = pin!(dispatch(cli, out, Rc::clone(&writes)));
+    let result = loop {
+        // The work comes first: until it waits for the cluster (it may be reading stdin, or asking), nobody
+        // could react to a Ctrl-C, so it keeps its usual effect.
+        tokio::select! {
+            biased;
+            result = &mut work => break result,
+            Ok(()) = tokio::signal::ctrl_c() => {
+                if writes.get() != WriteState::Editing {
+                    break Err(Failure::Interrupted(interrupted(writes.get())));
+                }
+            }
+        }
     };
     result.unwrap_or_else(|failure| {
         out.error(&failure);
@@ -63,8 +74,10 @@ pub async fn run(cli: Cli) -> Exit {
 /// What a Ctrl-C means at this point.
 fn interrupted(writes: WriteState) -> &'static str {
     match writes {
-        WriteState::None => "nothing was changed",
-        WriteState::Sent => "the request was sent but not yet answered; 'musterctl status' shows whether it was taken",
+        WriteState::None | WriteState::Editing => "nothing was changed",
+        WriteState::Sent => {
+            "the request was sent but not yet answered; 'musterctl status' shows whether it was taken"
+        }
         WriteState::Acknowledged => "only the waiting ended, the act goes on; look with 'musterctl status'",
     }
 }
@@ -115,7 +128,9 @@ impl Run {
 
     /// Prints what an act did.
     fn acted(&self, reply: pb::ActReply, subject: &str, message: &str) -> Result<(), Failure> {
-        self.out.show_outcome(&Outcome::new(reply, subject, message))
+        let outcome = Outcome::new(reply, subject, message);
+        outcome.warnings.iter().for_each(|warning| self.out.warn(warning));
+        self.out.show_outcome(&outcome)
     }
 
     /// Goes on only if the operator confirms: by `--yes`, or at the terminal.

@@ -68,7 +68,9 @@ pub async fn service(run: &mut Run, verb: ServiceVerb) -> Result<Exit, Failure> 
         }
         ServiceVerb::Plan(args) => apply::plan(run, &args.files).await,
         ServiceVerb::Edit(args) => apply::edit(run, &args).await,
-        ServiceVerb::Rollback(args) => act(run, &args, Act::Rollback(true), "has its former declaration").await,
+        ServiceVerb::Rollback(args) => {
+            act(run, &args, Act::Rollback(true), "has its former declaration").await
+        }
         ServiceVerb::Start(args) => act(run, &args, Act::Wanted(true), "is started").await,
         ServiceVerb::Restart(args) => act(run, &args, Act::Restart(true), "is started anew").await,
         ServiceVerb::Scale { service, count, detach } => {
@@ -148,7 +150,7 @@ async fn act(run: &mut Run, args: &WaitingArgs, act: Act, message: &str) -> Resu
         running = running.since(reply.revision);
     }
     if !args.detach {
-        wait::until(run, |status| running.judge(status)).await?;
+        wait::until(run, |status, now| running.judge(status, now)).await?;
     }
     run.acted(reply, name, &format!("service {name} {message}"))?;
     Ok(Exit::Done)
@@ -158,7 +160,7 @@ async fn stop(run: &mut Run, args: &WaitingArgs) -> Result<Exit, Failure> {
     let name = &args.service;
     let reply = request(run, name, Act::Wanted(false)).await?;
     if !args.detach {
-        wait::until(run, |status| wait::service::stopped(status, name)).await?;
+        wait::until(run, |status, _| wait::service::stopped(status, name)).await?;
     }
     let message = if args.detach { "is being stopped" } else { "is stopped" };
     run.acted(reply, name, &format!("service {name} {message}"))?;
@@ -170,7 +172,7 @@ async fn remove(run: &mut Run, args: &WaitingArgs) -> Result<Exit, Failure> {
     run.confirm(format!("service {name} will be stopped and forgotten"))?;
     let reply = request(run, name, Act::Remove(true)).await?;
     if !args.detach {
-        wait::until(run, |status| wait::service::gone(status, name)).await?;
+        wait::until(run, |status, _| wait::service::gone(status, name)).await?;
     }
     let message = if args.detach { "is being removed" } else { "is removed" };
     run.acted(reply, name, &format!("service {name} {message}"))?;

@@ -25,7 +25,8 @@ pub struct Cluster {
     id: String,
     /// Its name.
     pub name: String,
-    revision: u64,
+    /// How far its history is.
+    pub revision: u64,
     term: u64,
     /// The leader, if one is known.
     pub leader: Option<String>,
@@ -154,7 +155,8 @@ impl Status {
         if self.services.is_empty() {
             return NO_SERVICES.to_owned();
         }
-        let (fine, not): (Vec<&Service>, Vec<&Service>) = self.services.iter().partition(|s| s.is_as_wished());
+        let (fine, not): (Vec<&Service>, Vec<&Service>) =
+            self.services.iter().partition(|s| s.is_as_wished());
         let mut text = String::new();
         if !not.is_empty() {
             let title = format!("{} of {} services not as wished", not.len(), self.services.len());

@@ -50,8 +50,8 @@ impl Running {
         Self { may_be_stopped: true, ..self }
     }
 
-    /// Looks at the status.
-    pub fn judge(&mut self, status: &pb::ClusterStatus) -> Verdict {
+    /// Looks at the status as it is now.
+    pub fn judge(&mut self, status: &pb::ClusterStatus, now: Instant) -> Verdict {
         let mut missing = Vec::new();
         let mut unplaced = None;
         for name in &self.names {
@@ -71,8 +71,8 @@ impl Running {
             self.unplaced_since = None;
             return Verdict::Waiting(missing);
         };
-        let since = *self.unplaced_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < UNPLACED_FOR {
+        let since = *self.unplaced_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < UNPLACED_FOR {
             return Verdict::Waiting(missing);
         }
         Verdict::Over(Failure::Ended {
@@ -99,7 +99,8 @@ impl Running {
         if missing.is_empty() && service.instances.iter().any(|instance| instance.superseded) {
             missing.push(format!("the old instances of {} to stop", service.name));
         }
-        let counts = service.running >= service.wanted && (!self.healthy || service.healthy >= service.wanted);
+        let counts =
+            service.running >= service.wanted && (!self.healthy || service.healthy >= service.wanted);
         if missing.is_empty() && (service.state != "running" || !counts) {
             let why = if service.reason.is_empty() { "" } else { ": " };
             let (running, wanted) = (service.running, service.wanted);
@@ -190,7 +191,9 @@ impl Instance {
             return Ok(Self { service: text.to_owned(), index: None });
         };
         let index = index.parse().map_err(|_| {
-            Failure::Usage(format!("'{text}' is not an instance; write SERVICE or SERVICE/INDEX, such as web/2"))
+            Failure::Usage(format!(
+                "'{text}' is not an instance; write SERVICE or SERVICE/INDEX, such as web/2"
+            ))
         })?;
         Ok(Self { service: service.to_owned(), index: Some(index) })
     }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use muster_proto::v1;
 use tempfile::TempDir;
 
 use super::binaries::Binaries;

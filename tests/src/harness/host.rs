@@ -282,8 +282,9 @@ impl Host {
     fn wait_until_empty(&self) -> Result<(), HarnessError> {
         wait::until(GONE_TIMEOUT, &format!("all processes of {} to be gone", self.name), || {
             let left = processes::inside(&self.namespace).map_err(|e| e.to_string())?;
-            let alive: Vec<_> = left.into_iter().filter(|pid| processes::is_alive(*pid)).collect();
-            if alive.is_empty() { Ok(()) } else { Err(format!("{alive:?}")) }
+            let alive = left.into_iter().filter(|pid| processes::is_alive(*pid));
+            let alive: Vec<_> = alive.map(processes::describe).collect();
+            if alive.is_empty() { Ok(()) } else { Err(alive.join(", ")) }
         })
     }
 

@@ -52,3 +52,11 @@ pub fn environment(pid: Pid, variable: &str) -> Option<String> {
     let mut pairs = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     pairs.find_map(|pair| pair.strip_prefix(variable)?.strip_prefix('=').map(str::to_owned))
 }
+
+/// A process for messages: its number, name, state and parent.
+#[must_use]
+pub fn describe(pid: Pid) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    format!("{pid} {} ({}, child of {})", field("Name:"), field("State:"), field("PPid:"))
+}

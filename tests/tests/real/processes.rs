@@ -1,6 +1,6 @@
 //! Agents and guards die, are restarted and upgraded; the service's own process dies.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
@@ -88,20 +88,27 @@ fn write_until_killed(cluster: &mut Cluster) -> Result<Vec<String>, HarnessError
     /// Below the limit of annotations a service may have.
     const WRITES: usize = 60;
     let writer = cluster.second_api()?;
-    let stop = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let stop = &stop;
-        let writing = scope.spawn(move || {
-            let keys = (0..WRITES).map(|n| format!("key-{n}"));
-            let written = keys.take_while(|_| !stop.load(Ordering::Relaxed));
-            written.filter(|key| writer.annotate("all-agents", key, "kept").is_ok()).collect()
+    /// So many are acknowledged when the agents are killed.
+    const KILL_AFTER: usize = 10;
+    let written = Mutex::new(Vec::new());
+    let so_far = || written.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let killed = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for key in (0..WRITES).map(|n| format!("key-{n}")) {
+                if writer.annotate("all-agents", &key, "kept").is_err() {
+                    return;
+                }
+                written.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+            }
         });
-        wait::pass(Duration::from_millis(150));
+        let enough = wait::until(Duration::from_secs(10), "writes to be acknowledged", || {
+            let acknowledged = so_far().len();
+            if acknowledged >= KILL_AFTER { Ok(()) } else { Err(format!("{acknowledged} are")) }
+        });
         let killed = cluster.hosts_mut().iter_mut().try_for_each(muster_tests::harness::Host::kill_agent);
-        stop.store(true, Ordering::Relaxed);
-        let keys = writing.join().map_err(|_| HarnessError::broken("the writer panicked"));
-        killed.and(keys)
-    })
+        enough.and(killed)
+    });
+    killed.map(|()| so_far())
 }
 
 /// Tasks die with their guard; its successor, or another host, starts the service anew.

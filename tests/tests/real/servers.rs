@@ -50,7 +50,11 @@ fn every_fault(cluster: &mut Cluster) -> Played {
         wait::pass(AWAY);
         cluster.api().undrain(host)
     })?;
-    servers.fault("guard killed", |cluster, host| cluster.host(host)?.kill_guard())?;
+    servers.fault("guard killed", |cluster, host| {
+        cluster.host(host)?.kill_guard()?;
+        wait::pass(AWAY);
+        Ok(())
+    })?;
     servers.fault("host crashed", |cluster, host| {
         cluster.host(host)?.crash()?;
         wait::pass(AWAY);

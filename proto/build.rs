@@ -18,6 +18,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         // Payloads are passed on without copying them.
         .bytes(".")
+        // Equal messages have equal bytes: maps are written in order.
+        .btree_map(".")
         .build_transport(true)
         .compile_fds(descriptors)?;
     Ok(())

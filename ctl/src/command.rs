@@ -115,7 +115,9 @@ impl Run {
 
     /// Prints what an act did.
     fn acted(&self, reply: pb::ActReply, subject: &str, message: &str) -> Result<(), Failure> {
-        self.out.show_outcome(&Outcome::new(reply, subject, message))
+        let outcome = Outcome::new(reply, subject, message);
+        outcome.warnings.iter().for_each(|warning| self.out.warn(warning));
+        self.out.show_outcome(&outcome)
     }
 
     /// Goes on only if the operator confirms: by `--yes`, or at the terminal.

@@ -34,13 +34,13 @@ pub enum Verdict {
 /// What the judge says, or [`Failure::TimedOut`] with what was missing last.
 pub async fn until(
     run: &mut Run,
-    mut judge: impl FnMut(&pb::ClusterStatus) -> Verdict,
+    mut judge: impl FnMut(&pb::ClusterStatus, Instant) -> Verdict,
 ) -> Result<pb::ClusterStatus, Failure> {
     let progress = Progress::new(run.out.draws_progress());
     let mut missing = vec!["the first answer".to_owned()];
     for look in 0.. {
         match run.client.get_status(pb::GetStatusRequest { stale: false }).await {
-            Ok(status) => match judge(&status) {
+            Ok(status) => match judge(&status, Instant::now()) {
                 Verdict::Done => return Ok(status),
                 Verdict::Over(failure) => return Err(failure),
                 Verdict::Waiting(what) => missing = what,

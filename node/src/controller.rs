@@ -197,7 +197,10 @@ impl Controller {
             News::Members(result) => {
                 leading.members_in_flight = false;
                 if let Err(why) = result {
-                    tracing::warn!(why, "a change of the control plane's members failed; it will be tried again");
+                    tracing::warn!(
+                        why,
+                        "a change of the control plane's members failed; it will be tried again"
+                    );
                 }
             }
         }
@@ -205,12 +208,8 @@ impl Controller {
 
     /// Proposes on this leader, without waiting.
     fn propose(&self, what: Proposed, command: Command) {
-        let proposal = Proposal {
-            stamp: Stamp(0),
-            request: RequestId::default(),
-            actor: "muster".to_owned(),
-            command,
-        };
+        let proposal =
+            Proposal { stamp: Stamp(0), request: RequestId::default(), actor: "muster".to_owned(), command };
         let encoded: Bytes = muster_wire::encode_proposal(&proposal);
         let (proposer, news) = (self.proposer.clone(), self.news.clone());
         tokio::spawn(async move {
@@ -265,7 +264,8 @@ impl Leading {
             });
             self.detector.session_reopened(session.id, session.reopens);
         }
-        for closed in self.detector.sessions().filter(|e| !state.sessions.contains_key(e)).collect::<Vec<_>>() {
+        for closed in self.detector.sessions().filter(|e| !state.sessions.contains_key(e)).collect::<Vec<_>>()
+        {
             self.detector.session_closed(closed);
         }
         self.fenced_at.retain(|session, _| state.sessions.contains_key(session));

@@ -275,7 +275,12 @@ impl Parts {
         tasks.spawn(follow::run(me, who, seeds, follower, state.clone(), running.clone()));
         let data_dir = self.directory.path().to_owned();
         tasks.spawn(seed::keep(data_dir, me, state.clone(), running.clone()));
-        tasks.spawn(duties::announce_voter(self.acks.identity(), state.clone(), proposer.clone(), running.clone()));
+        tasks.spawn(duties::announce_voter(
+            self.acks.identity(),
+            state.clone(),
+            proposer.clone(),
+            running.clone(),
+        ));
         tasks.spawn(duties::describe_host(me, self.description(), state, proposer.clone(), running.clone()));
         if let Some(token) = self.origin.seed.bootstrap.clone() {
             let bootstrap = duties::Bootstrapping {

@@ -79,7 +79,8 @@ pub fn runs(directory: &Path, service: &str) -> std::io::Result<Vec<Run>> {
 
 fn read_run(path: &Path, service: &str) -> std::io::Result<Option<Run>> {
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let Some(rest) = name.strip_suffix(SUFFIX).and_then(|n| n.strip_prefix(service)?.strip_prefix('.')) else {
+    let Some(rest) = name.strip_suffix(SUFFIX).and_then(|n| n.strip_prefix(service)?.strip_prefix('.'))
+    else {
         return Ok(None);
     };
     // A node's name may hold dots, the two numbers behind it don't.
@@ -88,7 +89,8 @@ fn read_run(path: &Path, service: &str) -> std::io::Result<Option<Run>> {
     let bytes = std::fs::read(path)?;
     let whole = &bytes[..bytes.len() - bytes.len() % STAMP_BYTES];
     let stamp = |chunk: &[u8]| chunk.try_into().map(u64::from_le_bytes).unwrap_or_default();
-    let (Some(first), Some(last)) = (whole.chunks(STAMP_BYTES).next(), whole.chunks(STAMP_BYTES).next_back()) else {
+    let (Some(first), Some(last)) = (whole.chunks(STAMP_BYTES).next(), whole.chunks(STAMP_BYTES).next_back())
+    else {
         return Ok(None);
     };
     Ok(Some(Run {

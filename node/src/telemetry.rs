@@ -3,9 +3,12 @@
 use crate::config::{LogFormat, LogSection};
 use tracing_subscriber::EnvFilter;
 
+/// Libraries that call their everyday life an error: a peer that is gone, a stop.
+const QUIET: &str = "openraft=off,raft_log=error,chunked_wal=error,sled=error";
+
 /// Starts logging to stderr.
 pub fn start(section: &LogSection) {
-    let filter = EnvFilter::try_new(&section.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = filter(&section.level);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Only the first call in a process counts; tests may have set a subscriber of their own.
     let started = match section.format {
@@ -15,6 +18,13 @@ pub fn start(section: &LogSection) {
     if started.is_err() {
         tracing::debug!("logging was set up before");
     }
+}
+
+/// A plain level is Muster's own; the libraries below say only what is wrong.
+fn filter(level: &str) -> EnvFilter {
+    let plain = level.chars().all(|c| c.is_ascii_alphabetic());
+    let text = if plain { format!("warn,muster={level},{QUIET}") } else { level.to_owned() };
+    EnvFilter::try_new(text).unwrap_or_else(|_| EnvFilter::new("warn,muster=info"))
 }
 
 /// A panic ends the process: a broken agent dies visibly and is started again, while its guard keeps the services.

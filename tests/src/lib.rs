@@ -1,1 +1,4 @@
-//! .
+//! What proves Muster: the harness of real processes, the simulation of the core, invariants and benchmarks.
+
+pub mod harness;
+pub mod sim;

@@ -15,6 +15,11 @@ pub struct EventStream {
     last: Option<(u64, u32)>,
 }
 
+/// The output of tasks.
+pub struct LogStream {
+    stream: Streaming<pb::LogLine>,
+}
+
 impl Client {
     /// Opens a stream of events.
     ///
@@ -38,23 +43,22 @@ impl Client {
     ///
     /// # Errors
     /// As of any call.
-    pub async fn logs(&mut self, request: pb::LogsRequest) -> Result<Streaming<pb::LogLine>, Failure> {
-        self.call(request, |mut grpc, mut request| async move {
+    pub async fn logs(&mut self, request: pb::LogsRequest) -> Result<LogStream, Failure> {
+        let stream = self.call(request, |mut grpc, mut request| async move {
             request.metadata_mut().remove("grpc-timeout");
             grpc.logs(request).await
-        })
-        .await
+        });
+        Ok(LogStream { stream: stream.await? })
     }
+}
 
-    /// The next line of output; none when the stream is over.
+impl LogStream {
+    /// The next line; none when the stream is over.
     ///
     /// # Errors
     /// What the agent says, or that the connection was lost.
-    pub async fn next_line(
-        &mut self,
-        stream: &mut Streaming<pb::LogLine>,
-    ) -> Result<Option<pb::LogLine>, Failure> {
-        stream.message().await.map_err(|status| {
+    pub async fn next(&mut self) -> Result<Option<pb::LogLine>, Failure> {
+        self.stream.message().await.map_err(|status| {
             if is_transport(&status) {
                 let hint = "the output goes on; ask again".to_owned();
                 let message = format!("the connection to the agent was lost: {}", innermost(&status));

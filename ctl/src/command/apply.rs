@@ -35,6 +35,7 @@ pub async fn apply(
 pub async fn plan(run: &mut Run, files: &[String]) -> Result<Exit, Failure> {
     let services = file::load(files)?;
     let reply = run.client.apply(pb::ApplyRequest { dry_run: true, ..request(&services, None) }).await?;
+    reply.warnings.iter().for_each(|warning| run.out.warn(warning));
     let mut plan = Plan::from(reply.plan.unwrap_or_default());
     if plan.revision == 0 {
         plan.revision = reply.revision;
@@ -85,6 +86,7 @@ async fn declare(
     detach: bool,
 ) -> Result<Exit, Failure> {
     let mut applied = Applied::from(run.client.apply(request(services, if_revision)).await?);
+    applied.warnings.iter().for_each(|warning| run.out.warn(warning));
     let structured = run.out.is_structured();
     if !structured {
         run.out.show_outcome(&applied)?;
@@ -97,12 +99,12 @@ async fn declare(
     }
     let names: Vec<String> = applied.services.iter().map(|service| service.name.clone()).collect();
     let mut running = Running::new(names).or_stopped();
-    let result = wait::until(run, |status| {
+    let result = wait::until(run, |status, now| {
         for service in &mut applied.services {
             let found = status.services.iter().find(|found| found.name == service.name);
             service.status = found.cloned().map(Service::from);
         }
-        running.judge(status)
+        running.judge(status, now)
     })
     .await;
     if structured {

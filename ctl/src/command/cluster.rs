@@ -32,7 +32,7 @@ pub async fn cluster(run: &mut Run, verb: ClusterVerb) -> Result<Exit, Failure> 
             let wanted = assignments.iter().try_fold(before, |timing, text| set(timing, text))?;
             let timing = wanted.validated().map_err(|error| Failure::Usage(error.to_string()))?;
             let request =
-                pb::SetTimingRequest { timing: Some(muster_wire::timing_to_proto(timing)), ..Default::default() };
+                pb::SetTimingRequest { timing: Some(muster_wire::timing_to_proto(&timing)), ..Default::default() };
             let reply = run.client.set_timing(request).await?;
             run.acted(reply, "timing", &format!("the timing is {timing}"))?;
         }

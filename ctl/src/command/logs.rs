@@ -37,14 +37,13 @@ pub async fn logs(run: &mut Run, wanted: Wanted) -> Result<Exit, Failure> {
     let mut stream = run.client.logs(request).await?;
     let mut printed = 0_u64;
     loop {
-        let next = run.client.next_line(&mut stream);
         let line = if wanted.follow {
-            next.await?
+            stream.next().await?
         } else {
             let (limit, deadline) = (run.client.limit(), run.client.deadline());
             let waiting_for = vec!["the output".to_owned()];
             let late = |_| Failure::TimedOut { limit, waiting_for, goes_on: false };
-            tokio::time::timeout_at(deadline, run.client.next_line(&mut stream)).await.map_err(late)??
+            tokio::time::timeout_at(deadline, stream.next()).await.map_err(late)??
         };
         let Some(line) = line else { break };
         run.out.show_item(&LogLine::new(&line, true))?;

@@ -94,7 +94,7 @@ async fn remove(run: &mut Run, node: &str, detach: bool) -> Result<(), Failure> 
     run.confirm(format!("node {node} will be removed from the cluster for good"))?;
     let reply = request(run, node, Act::Remove(true)).await?;
     if !detach {
-        wait::until(run, |status| wait::node::gone(status, node)).await?;
+        wait::until(run, |status, _| wait::node::gone(status, node)).await?;
     }
     let message = if detach { format!("{node} is being removed") } else { format!("{node} is removed") };
     run.acted(reply, node, &message)
@@ -122,7 +122,7 @@ pub async fn drain(run: &mut Run, args: DrainArgs) -> Result<Exit, Failure> {
         run.out.show_outcome(&plan)?;
     }
     run.wait_at_most(args.deadline.map_or(DRAIN_WAIT, |deadline| deadline + BEYOND_DEADLINE));
-    let result = wait::until(run, |status| wait::node::drained(status, node, true)).await;
+    let result = wait::until(run, |status, _| wait::node::drained(status, node, true)).await;
     if run.out.is_structured() {
         run.out.show(&plan)?;
     }

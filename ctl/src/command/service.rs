@@ -148,7 +148,7 @@ async fn act(run: &mut Run, args: &WaitingArgs, act: Act, message: &str) -> Resu
         running = running.since(reply.revision);
     }
     if !args.detach {
-        wait::until(run, |status| running.judge(status)).await?;
+        wait::until(run, |status, now| running.judge(status, now)).await?;
     }
     run.acted(reply, name, &format!("service {name} {message}"))?;
     Ok(Exit::Done)
@@ -158,7 +158,7 @@ async fn stop(run: &mut Run, args: &WaitingArgs) -> Result<Exit, Failure> {
     let name = &args.service;
     let reply = request(run, name, Act::Wanted(false)).await?;
     if !args.detach {
-        wait::until(run, |status| wait::service::stopped(status, name)).await?;
+        wait::until(run, |status, _| wait::service::stopped(status, name)).await?;
     }
     let message = if args.detach { "is being stopped" } else { "is stopped" };
     run.acted(reply, name, &format!("service {name} {message}"))?;
@@ -170,7 +170,7 @@ async fn remove(run: &mut Run, args: &WaitingArgs) -> Result<Exit, Failure> {
     run.confirm(format!("service {name} will be stopped and forgotten"))?;
     let reply = request(run, name, Act::Remove(true)).await?;
     if !args.detach {
-        wait::until(run, |status| wait::service::gone(status, name)).await?;
+        wait::until(run, |status, _| wait::service::gone(status, name)).await?;
     }
     let message = if args.detach { "is being removed" } else { "is removed" };
     run.acted(reply, name, &format!("service {name} {message}"))?;

@@ -41,30 +41,30 @@ pub async fn wait(run: &mut Run, args: &WaitArgs) -> Result<Exit, Failure> {
     let state = match (args.what.split_once('/'), args.state) {
         (Some(("service", name)), WaitState::Running) => {
             let mut running = Running::new(vec![name.to_owned()]);
-            until(run, |status| running.judge(status)).await?;
+            until(run, |status, now| running.judge(status, now)).await?;
             "running"
         }
         (Some(("service", name)), WaitState::Healthy) => {
             let mut running = Running::new(vec![name.to_owned()]).healthy();
-            until(run, |status| running.judge(status)).await?;
+            until(run, |status, now| running.judge(status, now)).await?;
             "healthy"
         }
         (Some(("service", name)), WaitState::Stopped) => {
-            until(run, |status| service::stopped(status, name)).await?;
+            until(run, |status, _| service::stopped(status, name)).await?;
             "stopped"
         }
         (Some(("node", name)), WaitState::Alive) => {
-            until(run, |status| node::alive(status, name)).await?;
+            until(run, |status, _| node::alive(status, name)).await?;
             "alive"
         }
         (Some(("node", name)), WaitState::Drained) => {
-            until(run, |status| node::drained(status, name, false)).await?;
+            until(run, |status, _| node::drained(status, name, false)).await?;
             "drained"
         }
         (None, WaitState::Quorum) if args.what == "cluster" => {
             // The agents themselves may still be starting.
             run.client.be_patient();
-            until(run, node::quorum).await?;
+            until(run, |status, _| node::quorum(status)).await?;
             "quorum"
         }
         _ => {

@@ -32,7 +32,8 @@ pub struct Node {
     labels: BTreeMap<String, String>,
     addresses: Vec<String>,
     version: String,
-    lease: Lease,
+    /// Its lease.
+    pub lease: Lease,
     instances: u32,
     capacity: Resources,
     used: Resources,

@@ -39,8 +39,7 @@ impl Outcome {
 
 impl View for Outcome {
     fn table(&self, _screen: &Screen) -> String {
-        let warnings: String = self.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
-        format!("{}\n{warnings}", self.message)
+        format!("{}\n", self.message)
     }
 
     fn names(&self) -> Vec<String> {
@@ -70,6 +69,8 @@ pub struct Applied {
     pub revision: u64,
     /// Each service.
     pub services: Vec<AppliedService>,
+    /// What was accepted but looks like a mistake.
+    pub warnings: Vec<String>,
 }
 
 /// What `apply` did to one service.
@@ -94,7 +95,11 @@ impl From<pb::ApplyReply> for Applied {
             name: declared.service,
             status: None,
         };
-        Self { revision: wire.revision, services: wire.services.into_iter().map(service).collect() }
+        Self {
+            revision: wire.revision,
+            services: wire.services.into_iter().map(service).collect(),
+            warnings: wire.warnings,
+        }
     }
 }
 

@@ -25,7 +25,8 @@ pub struct Cluster {
     id: String,
     /// Its name.
     pub name: String,
-    revision: u64,
+    /// How far its history is.
+    pub revision: u64,
     term: u64,
     /// The leader, if one is known.
     pub leader: Option<String>,

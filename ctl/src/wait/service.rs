@@ -50,8 +50,8 @@ impl Running {
         Self { may_be_stopped: true, ..self }
     }
 
-    /// Looks at the status.
-    pub fn judge(&mut self, status: &pb::ClusterStatus) -> Verdict {
+    /// Looks at the status as it is now.
+    pub fn judge(&mut self, status: &pb::ClusterStatus, now: Instant) -> Verdict {
         let mut missing = Vec::new();
         let mut unplaced = None;
         for name in &self.names {
@@ -71,8 +71,8 @@ impl Running {
             self.unplaced_since = None;
             return Verdict::Waiting(missing);
         };
-        let since = *self.unplaced_since.get_or_insert_with(Instant::now);
-        if since.elapsed() < UNPLACED_FOR {
+        let since = *self.unplaced_since.get_or_insert(now);
+        if now.saturating_duration_since(since) < UNPLACED_FOR {
             return Verdict::Waiting(missing);
         }
         Verdict::Over(Failure::Ended {

@@ -43,11 +43,7 @@ pub(super) fn apply(state: &State, request: v1::ApplyRequest) -> Result<v1::Appl
     })
 }
 
-fn check_revision(
-    state: &State,
-    specs: &[ServiceSpec],
-    expected: Option<Revision>,
-) -> Result<(), Refusal> {
+fn check_revision(state: &State, specs: &[ServiceSpec], expected: Option<Revision>) -> Result<(), Refusal> {
     let Some(expected) = expected else { return Ok(()) };
     let declared = specs.iter().filter_map(|spec| state.services.get(&spec.name));
     match declared.max_by_key(|service| service.declared).filter(|service| service.declared > expected) {
@@ -66,7 +62,9 @@ pub(super) fn drain(state: &State, node: &Node) -> Result<v1::PlanReply, ApiErro
     let stuck = items.iter().filter(|item| item.action == ItemAction::Keep).count();
     let mut summary = format!("draining {}: {}", node.name, tally(&items, "nothing to move"));
     if stuck > 0 {
-        summary.push_str(&format!("; {stuck} can't go anywhere and would stay until the deadline, if there is one"));
+        summary.push_str(&format!(
+            "; {stuck} can't go anywhere and would stay until the deadline, if there is one"
+        ));
     }
     let mut answer = reply(state, &items, summary);
     // What can't be moved is no change, but a drain with it is not done either.
@@ -111,7 +109,8 @@ pub(super) fn simulate(state: &State, request: &v1::SimulateRequest) -> Result<v
     }
     let worst = scheduler::survive(state, count, now(state));
     let tried = if worst.complete { "all" } else { "the first" };
-    let summary = format!("the worst of {tried} {} cases: {}", worst.tried, losing(&worst.lost, &worst.items));
+    let summary =
+        format!("the worst of {tried} {} cases: {}", worst.tried, losing(&worst.lost, &worst.items));
     Ok(reply(state, &worst.items, summary))
 }
 
@@ -143,7 +142,9 @@ fn lost_nodes(state: &State, request: &v1::SimulateRequest) -> Result<Vec<NodeId
 fn moves(plan: &Plan) -> Vec<(SlotId, NodeId)> {
     let target = |kind: &ActionKind| match kind {
         ActionKind::Assign(target) | ActionKind::Revoke { target: Some(target), .. } => Some(target.node),
-        ActionKind::Revoke { target: None, .. } | ActionKind::Abandon { .. } | ActionKind::Keep { .. } => None,
+        ActionKind::Revoke { target: None, .. } | ActionKind::Abandon { .. } | ActionKind::Keep { .. } => {
+            None
+        }
     };
     plan.actions.iter().filter_map(|action| Some((action.slot.clone(), target(&action.kind)?))).collect()
 }

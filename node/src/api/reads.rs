@@ -8,9 +8,9 @@ use muster_core::refusal::Refusal;
 use muster_core::state::State;
 use muster_proto::v1;
 
-use super::{Api, convert, planner};
 use super::status::ApiError;
 use super::view::{Sight, View, raft_view, service_view, token_view};
+use super::{Api, convert, planner};
 use crate::raft::{RaftStatus, Role};
 
 /// A voter that answered the leader within this time is up.

@@ -70,6 +70,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ("MU1030", "nothing to do: a later write of the same client has been applied"),
     ("MU1031", "'musterctl service validate -f FILE' shows file, line and key"),
     ("MU1032", "nothing to do: the node's session moved on meanwhile"),
+    ("MU1033", "stop the service and wait until nothing of it is left, then apply the new mode and start it"),
     ("MU2001", "try again in a second; 'musterctl raft status --stale' shows what this agent knows"),
     ("MU2002", "bring the other voters back; this agent answers from the local copy with --stale"),
     ("MU2003", "check the names and values in the request"),
@@ -93,7 +94,10 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "use 'musterctl failover SERVICE', which also works when the source is gone; a stopped service is started with 'musterctl service start'",
     ),
     ("MU2014", "run the command on that host itself"),
-    ("MU2015", "'musterctl service explain SERVICE' says for each node why not; free a node or change the service's placement"),
+    (
+        "MU2015",
+        "'musterctl service explain SERVICE' says for each node why not; free a node or change the service's placement",
+    ),
 ];
 
 /// The remedy for a code; empty for a code that this version doesn't know.

@@ -4,6 +4,8 @@
 mod node;
 mod raft;
 mod service;
+#[cfg(test)]
+mod tests;
 mod token;
 
 use std::collections::{BTreeMap, BTreeSet};

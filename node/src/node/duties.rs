@@ -29,8 +29,7 @@ pub(super) async fn announce_voter(
     stop: CancellationToken,
 ) {
     let wanted = |state: &State| {
-        let in_raft =
-            state.membership.contains(identity.node) || state.standbys.contains(&identity.node);
+        let in_raft = state.membership.contains(identity.node) || state.standbys.contains(&identity.node);
         let current = state.nodes.get(&identity.node)?.boot;
         (in_raft && current != Some(identity.boot)).then_some(Command::VoterUp {
             voter: identity.node,
@@ -51,8 +50,7 @@ pub(super) async fn describe_host(
 ) {
     let wanted = |state: &State| {
         let known = &state.nodes.get(&me)?.description;
-        (*known != description)
-            .then(|| Command::DescribeNode { node: me, description: description.clone() })
+        (*known != description).then(|| Command::DescribeNode { node: me, description: description.clone() })
     };
     tell(wanted, state, proposer, stop).await;
 }
@@ -152,7 +150,9 @@ async fn make_cluster(wish: Bootstrapping, raft: RaftHandle, proposer: Proposer)
 async fn done(proposer: &Proposer, command: Command) -> bool {
     loop {
         match proposer.submit(command.clone()).await {
-            Ok(_) | Err(SubmitError::Refused(Refusal::ClusterExists | Refusal::TokenExists(_))) => return true,
+            Ok(_) | Err(SubmitError::Refused(Refusal::ClusterExists | Refusal::TokenExists(_))) => {
+                return true;
+            }
             Err(SubmitError::Refused(refusal)) => {
                 tracing::error!(%refusal, "the cluster could not be made");
                 return false;

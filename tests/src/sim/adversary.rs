@@ -32,10 +32,17 @@ impl Adversary {
     pub fn remember(&mut self, entry: &Entry) {
         let again = matches!(
             entry,
-            Entry::VoterUp { .. } | Entry::Reopen { .. } | Entry::Open { .. } | Entry::Close { .. } | Entry::Stopped { .. }
+            Entry::VoterUp { .. }
+                | Entry::Reopen { .. }
+                | Entry::Open { .. }
+                | Entry::Close { .. }
+                | Entry::Stopped { .. }
         );
-        if again && self.proposals.len() < MEMORY {
+        if again && !self.proposals.contains(entry) {
             self.proposals.push(entry.clone());
+            if self.proposals.len() > MEMORY {
+                self.proposals.remove(MEMORY / 2);
+            }
         }
     }
 }
@@ -48,8 +55,12 @@ impl World {
         }
         let next = self.rng.between(self.ttl() / 40, self.ttl() / 8);
         self.after(next.max(MS), Event::Adversary);
-        let leaders: Vec<NodeId> =
-            self.replicas.values().filter(|replica| replica.up && replica.leading.is_some()).map(|r| r.id).collect();
+        let leaders: Vec<NodeId> = self
+            .replicas
+            .values()
+            .filter(|replica| replica.up && replica.leading.is_some())
+            .map(|r| r.id)
+            .collect();
         let Some(leader) = self.rng.pick(&leaders) else { return };
         match self.rng.below(10) {
             0..=3 => self.ask_early(leader),
@@ -63,8 +74,12 @@ impl World {
     /// Asks every voter for a promise of a session that need not be overdue.
     fn ask_early(&mut self, leader: NodeId) {
         let Some(replica) = self.replicas.get(&leader) else { return };
-        let sessions: Vec<(SessionId, Reopens)> =
-            replica.ledger.sessions.values().map(|session| (session.open.session, session.open.reopens)).collect();
+        let sessions: Vec<(SessionId, Reopens)> = replica
+            .ledger
+            .sessions
+            .values()
+            .map(|session| (session.open.session, session.open.reopens))
+            .collect();
         let applied = replica.ledger.list.membership.id;
         let appended = replica.effective().id;
         let Some((session, reopens)) = self.rng.pick(&sessions) else { return };
@@ -82,7 +97,8 @@ impl World {
     fn close_with_anything(&mut self, leader: NodeId) {
         let Some(replica) = self.replicas.get(&leader) else { return };
         let open: BTreeSet<SessionId> = replica.ledger.sessions.keys().copied().collect();
-        let mut groups: BTreeMap<(SessionId, MembershipId, Reopens), BTreeMap<NodeId, BootId>> = BTreeMap::new();
+        let mut groups: BTreeMap<(SessionId, MembershipId, Reopens), BTreeMap<NodeId, BootId>> =
+            BTreeMap::new();
         for promise in &self.adversary.promises {
             if open.contains(&promise.session) {
                 let group = groups.entry((promise.session, promise.membership, promise.reopens)).or_default();
@@ -100,12 +116,21 @@ impl World {
         self.propose(leader, Entry::Close { close, plan: Vec::new() });
     }
 
-    /// A duplicate of something proposed earlier.
+    /// A duplicate of something proposed earlier: a start of a voter above all, because that could bring old promises
+    /// back to life; then they are used at once.
     fn repeat_proposal(&mut self, leader: NodeId) {
-        let len = u64::try_from(self.adversary.proposals.len()).unwrap_or(0);
-        let at = usize::try_from(self.rng.below(len)).unwrap_or(0);
-        let Some(entry) = self.adversary.proposals.get(at).cloned() else { return };
+        let starts_only = self.rng.percent(50);
+        let promised = |of: &BootId| self.adversary.promises.iter().any(|promise| promise.boot == *of);
+        let wanted = |entry: &&Entry| match entry {
+            Entry::VoterUp { boot, .. } => promised(boot),
+            _ => !starts_only,
+        };
+        let former: Vec<&Entry> = self.adversary.proposals.iter().filter(wanted).collect();
+        let Some(entry) = self.rng.pick(&former).cloned() else { return };
         self.send(leader, leader, Message::Propose(entry));
+        for _ in 0..3 {
+            self.close_with_anything(leader);
+        }
     }
 
     /// Assigns a slot to any session, as a leader would that has not applied the newest entries.
@@ -124,20 +149,24 @@ impl World {
             return;
         }
         let Some(replica) = self.replicas.get(&leader) else { return };
-        let sessions: Vec<(SessionId, Reopens)> =
-            replica.ledger.sessions.values().map(|session| (session.open.session, session.open.reopens)).collect();
+        let sessions: Vec<(SessionId, Reopens)> = replica
+            .ledger
+            .sessions
+            .values()
+            .map(|session| (session.open.session, session.open.reopens))
+            .collect();
         let Some((session, reopens)) = self.rng.pick(&sessions) else { return };
         let to = Reopens(reopens.0 + self.rng.below(2));
         self.propose(leader, Entry::Reopen { session, to });
     }
 
     /// Takes a host's session back, or repeats the last time that this was done.
-    pub(super) fn reopen_again(&mut self, host: NodeId) {
+    pub(super) fn reopen_again(&mut self, host: NodeId, repeats: bool) {
         let leader = self.replicas.values().filter(|replica| replica.up && replica.leading.is_some());
         let Some(leader) = leader.max_by_key(|replica| replica.term) else { return };
         let (id, session) = (leader.id, leader.ledger.session_of(host));
         let Some(session) = session.map(|session| session.open) else { return };
-        let to = Reopens(session.reopens.0 + self.rng.below(2));
+        let to = Reopens(session.reopens.0 + u64::from(!repeats));
         self.propose(id, Entry::Reopen { session: session.session, to });
     }
 

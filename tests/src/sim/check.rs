@@ -10,6 +10,7 @@ use super::ledger::Slot;
 use super::world::World;
 
 /// A broken promise.
+#[allow(missing_docs, reason = "the variants say it; their fields are named for what they are")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Violation {
     /// An exclusive slot ran on two hosts at once.

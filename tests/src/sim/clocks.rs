@@ -76,7 +76,10 @@ impl Clocks {
     #[must_use]
     pub fn when_boottime(&self, boottime_ns: u64) -> Time {
         let left = boottime_ns.saturating_sub(self.reading.boottime_ns);
-        self.since + u64::try_from(u128::from(left) * u128::from(ONE_PPM) / u128::from(self.boottime_ppm)).unwrap_or(u64::MAX / 2) + 1
+        self.since
+            + u64::try_from(u128::from(left) * u128::from(ONE_PPM) / u128::from(self.boottime_ppm))
+                .unwrap_or(u64::MAX / 2)
+            + 1
     }
 }
 

@@ -24,7 +24,10 @@ const SNAPSHOT_FROM: u64 = 4;
 impl World {
     /// All slots.
     pub(super) fn slots(&self) -> Vec<Slot> {
-        self.replicas.values().next().map_or(Vec::new(), |replica| replica.ledger.slots.keys().copied().collect())
+        self.replicas
+            .values()
+            .next()
+            .map_or(Vec::new(), |replica| replica.ledger.slots.keys().copied().collect())
     }
 
     /// Writes through some leader that can be reached; a deposed one at times.
@@ -101,7 +104,9 @@ impl World {
                 }
                 match replica.voter.on_fenced(&fenced) {
                     FencedEffect::Forward(session) => self.propose(id, Entry::Fenced { session }),
-                    FencedEffect::Answer(closed) => self.send(id, from, Message::Answer(Answer::Closed(closed))),
+                    FencedEffect::Answer(closed) => {
+                        self.send(id, from, Message::Answer(Answer::Closed(closed)))
+                    }
                     FencedEffect::Ignore => {}
                 }
             }
@@ -111,7 +116,13 @@ impl World {
             }
             Message::AskPromise(request) => match replica.voter.promise(now, request) {
                 Ok(promise) => {
-                    tell!(self, "voter {id}: gives up session {} (C {}, gen {})", promise.session, promise.membership, promise.reopens);
+                    tell!(
+                        self,
+                        "voter {id}: gives up session {} (C {}, gen {})",
+                        promise.session,
+                        promise.membership,
+                        promise.reopens
+                    );
                     self.adversary.promises.push(promise);
                     self.send(id, from, Message::Promised(promise));
                 }
@@ -155,7 +166,9 @@ impl World {
         let at = self.now;
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         let term = match &message {
-            Message::Append { term, .. } | Message::Appended { term, .. } | Message::Snapshot { term, .. } => *term,
+            Message::Append { term, .. }
+            | Message::Appended { term, .. }
+            | Message::Snapshot { term, .. } => *term,
             _ => return,
         };
         if term < replica.term {
@@ -205,7 +218,9 @@ impl World {
 
     /// Appends as the leader and replicates at once.
     fn append(&mut self, id: NodeId, entry: Entry) {
-        let Some(replica) = self.replicas.get_mut(&id).filter(|replica| replica.leading.is_some()) else { return };
+        let Some(replica) = self.replicas.get_mut(&id).filter(|replica| replica.leading.is_some()) else {
+            return;
+        };
         if matches!(entry, Entry::Membership(_)) && replica.effective().id.0 > replica.ledger.revision {
             return;
         }
@@ -213,7 +228,11 @@ impl World {
             && !matches!(entry, Entry::Blank)
         {
             let index = replica.last_index() + 1;
-            story.push(format!("{:>6}.{:03} ms  leader {id}: appends {index}: {entry:?}", self.now / MS, self.now / 1000 % 1000));
+            story.push(format!(
+                "{:>6}.{:03} ms  leader {id}: appends {index}: {entry:?}",
+                self.now / MS,
+                self.now / 1000 % 1000
+            ));
         }
         replica.append(Arc::new(entry));
         if let Some(index) = replica.committable() {
@@ -238,8 +257,9 @@ impl World {
             let prev = next - 1;
             // A snapshot may come at any time: the follower may hold the entries and not have applied them.
             let unasked = !self.healed && self.rng.percent(10);
+            let snapshot = unasked || (wants_snapshot && replica.ledger.revision >= next);
             match replica.term_at(prev) {
-                Some(prev_term) if !unasked && !(wants_snapshot && replica.ledger.revision >= next) => {
+                Some(prev_term) if !snapshot => {
                     let entries = replica.entries_from(next, ENTRIES_AT_ONCE);
                     let (term, commit) = (replica.term, replica.commit);
                     out.push((follower, Message::Append { term, prev: (prev, prev_term), entries, commit }));
@@ -281,7 +301,9 @@ impl World {
     fn lead(&mut self, id: NodeId) {
         let heartbeat = self.ttl() / 16;
         let due = {
-            let Some(leading) = self.replicas.get(&id).and_then(|replica| replica.leading.as_ref()) else { return };
+            let Some(leading) = self.replicas.get(&id).and_then(|replica| replica.leading.as_ref()) else {
+                return;
+            };
             self.now.saturating_sub(leading.sent_at) >= heartbeat
         };
         if due {
@@ -321,8 +343,10 @@ impl World {
     /// Where the slots of a session go when it is closed.
     fn plan_without(&mut self, id: NodeId, session: SessionId) -> Vec<(Slot, SessionId)> {
         let Some(replica) = self.replicas.get(&id) else { return Vec::new() };
-        let others: Vec<SessionId> = replica.ledger.sessions.keys().copied().filter(|other| *other != session).collect();
-        let held = replica.ledger.slots.iter().filter(|(_, held)| held.is_some_and(|held| held.session == session));
+        let others: Vec<SessionId> =
+            replica.ledger.sessions.keys().copied().filter(|other| *other != session).collect();
+        let held =
+            replica.ledger.slots.iter().filter(|(_, held)| held.is_some_and(|held| held.session == session));
         let slots: Vec<Slot> = held.map(|(slot, _)| *slot).collect();
         slots.into_iter().filter_map(|slot| self.rng.pick(&others).map(|target| (slot, target))).collect()
     }
@@ -370,7 +394,8 @@ impl World {
     /// becomes the leader.
     pub(super) fn election_due(&mut self) {
         self.after(self.ttl() / 16, Event::Election);
-        let current = self.replicas.values().filter(|replica| replica.leading.is_some()).max_by_key(|r| r.term);
+        let current =
+            self.replicas.values().filter(|replica| replica.leading.is_some()).max_by_key(|r| r.term);
         if current.is_some_and(|leader| self.electorate(leader).is_some()) {
             self.leaderless_since = None;
             return;
@@ -409,14 +434,18 @@ impl World {
     fn electorate(&self, candidate: &Replica) -> Option<Vec<NodeId>> {
         let runs = |replica: &Replica| replica.up && replica.frozen_until <= self.now;
         let linked = |other: NodeId| {
-            self.network.connects(candidate.id, other, self.now) && self.network.connects(other, candidate.id, self.now)
+            self.network.connects(candidate.id, other, self.now)
+                && self.network.connects(other, candidate.id, self.now)
         };
         let membership: Membership = candidate.effective();
         if !runs(candidate) || !membership.contains(candidate.id) {
             return None;
         }
-        let voters: Vec<NodeId> =
-            membership.voters().into_iter().filter(|voter| linked(*voter) && runs(&self.replicas[voter])).collect();
+        let voters: Vec<NodeId> = membership
+            .voters()
+            .into_iter()
+            .filter(|voter| linked(*voter) && runs(&self.replicas[voter]))
+            .collect();
         membership.is_majority(|voter| voters.contains(&voter)).then_some(voters)
     }
 

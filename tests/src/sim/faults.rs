@@ -217,7 +217,9 @@ impl World {
         }
         let clocks_go_on = self.protocol.habits.clocks_survive_pauses;
         let until = self.now + length;
-        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.machine_frozen_until <= self.now) else { return };
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.machine_frozen_until <= self.now) else {
+            return;
+        };
         host.machine_frozen_until = until;
         if !clocks_go_on {
             host.clocks.lose(self.now, until);
@@ -262,7 +264,8 @@ impl World {
     /// and the rest is a majority of the new ones. The change comes at once, or after the rest has given the host up.
     fn storm_against_the_host(&mut self) {
         let (host, length) = (self.a_host(), 4 * self.ttl());
-        let leader = self.replicas.values().filter(|replica| replica.leading.is_some()).max_by_key(|r| r.term);
+        let leader =
+            self.replicas.values().filter(|replica| replica.leading.is_some()).max_by_key(|r| r.term);
         let leader = leader.map(|replica| replica.id);
         let old: Vec<NodeId> = self.wanted_voters.iter().copied().collect();
         let followers: Vec<NodeId> = old.iter().copied().filter(|id| Some(*id) != leader).collect();
@@ -304,7 +307,10 @@ impl World {
             && self.wanted_voters.len() > 1
             && let Some(id) = self.rng.pick(&ids)
             && !self.replicas.values().any(|replica| replica.liar)
-            && self.replicas.values().all(|replica| replica.effective().configs.iter().all(|config| config.len() > 1))
+            && self
+                .replicas
+                .values()
+                .all(|replica| replica.effective().configs.iter().all(|config| config.len() > 1))
         {
             tell!(self, "voter {id} sends wrong lists of voters from now on");
             if let Some(replica) = self.replicas.get_mut(&id) {
@@ -345,20 +351,24 @@ impl World {
     fn between_turns(&mut self, at: Time, host: NodeId, first: NodeId, second: Option<NodeId>) {
         let length = 3 * self.ttl();
         let just_before = at.saturating_sub(self.ttl() / 32);
-        match self.rng.below(4) {
+        match self.rng.below(5) {
             0 => self.after(just_before, Event::Step(Step::Restart { voter: first, down: MS })),
             1 => {
                 // Its start can't be committed for a while, although hosts reach it.
                 self.after(just_before, Event::Step(Step::Isolate { voter: first, length }));
                 self.after(just_before, Event::Step(Step::Restart { voter: first, down: MS }));
             }
-            2 => {
+            2 | 3 => {
+                // The second voter does not hear of it, and promises under the former count.
                 if let Some(voter) = second {
-                    self.after(just_before.saturating_sub(MS * 5), Event::Step(Step::StallApply { voter, length }));
+                    self.after(
+                        just_before.saturating_sub(MS * 5),
+                        Event::Step(Step::StallApply { voter, length }),
+                    );
                 }
-                self.after(just_before, Event::Step(Step::Reopen { host }));
+                self.after(just_before, Event::Step(Step::Reopen { host, repeats: false }));
             }
-            _ => self.after(just_before, Event::Step(Step::Reopen { host })),
+            _ => self.after(just_before, Event::Step(Step::Reopen { host, repeats: true })),
         }
     }
 
@@ -392,7 +402,7 @@ impl World {
                     replica.apply_stalled_until = self.now + length;
                 }
             }
-            Step::Reopen { host } => self.reopen_again(host),
+            Step::Reopen { host, repeats } => self.reopen_again(host, repeats),
             Step::Voters => self.wanted_voters.clone_from(&self.storm_voters),
         }
     }
@@ -425,7 +435,8 @@ impl World {
                 }
             }
             _ => {
-                let ttl_ms = self.rng.pick(&[self.ttl_ms, self.ttl_ms / 2, self.ttl_ms * 2]).unwrap_or(self.ttl_ms);
+                let ttl_ms =
+                    self.rng.pick(&[self.ttl_ms, self.ttl_ms / 2, self.ttl_ms * 2]).unwrap_or(self.ttl_ms);
                 self.propose(from, Entry::SetTtl { ttl_ms });
             }
         }

@@ -109,7 +109,8 @@ impl World {
         let number = self.number();
         let absolute = self.protocol.habits.absolute_timer;
         let at = self.now;
-        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.epoch == epoch && host.guard.is_some()) else {
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.epoch == epoch && host.guard.is_some())
+        else {
             return;
         };
         let value = if absolute { value } else { host.now(at).boottime_ns + left };
@@ -186,7 +187,9 @@ impl World {
             .replicas
             .values()
             .filter(|replica| replica.up && replica.frozen_until <= at)
-            .filter(|replica| self.network.connects(id, replica.id, at) && self.network.connects(replica.id, id, at))
+            .filter(|replica| {
+                self.network.connects(id, replica.id, at) && self.network.connects(replica.id, id, at)
+            })
             .map(|replica| replica.id)
             .collect();
         let Some(source) = self.rng.pick(&connected) else { return };
@@ -229,7 +232,9 @@ impl World {
     /// The guard gets an agent's word.
     pub(super) fn guard_takes(&mut self, id: NodeId, order: Order) {
         match order {
-            Order::Grant { session, request, ttl_ms, from } => self.take_grant(id, session, request, ttl_ms, from),
+            Order::Grant { session, request, ttl_ms, from } => {
+                self.take_grant(id, session, request, ttl_ms, from)
+            }
             Order::Start { slot, session, generation } => self.start(id, slot, session, generation),
             Order::Stop { slot, session, generation } => self.stop(id, slot, session, generation),
         }
@@ -272,7 +277,8 @@ impl World {
         let list = self.replicas.get(&from).map(|replica| replica.ledger.list.as_ref().clone());
         let (Some(list), Some(host)) = (list, self.hosts.get_mut(&id)) else { return };
         let now = host.clocks.read(self.now);
-        let Some(guard) = host.guard.as_mut().filter(|guard| guard.lease.is_none() && guard.request == request)
+        let Some(guard) =
+            host.guard.as_mut().filter(|guard| guard.lease.is_none() && guard.request == request)
         else {
             return;
         };

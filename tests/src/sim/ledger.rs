@@ -16,7 +16,8 @@ use super::protocol::Protocol;
 pub type Slot = u64;
 
 /// One entry of the log.
-#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the variants say it; their fields are named for what they are")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Entry {
     /// A new leader's first.
     Blank,
@@ -137,12 +138,10 @@ impl Ledger {
                 }
                 Some(Effect::Closed(close.session, true))
             }
-            Entry::Fenced { session } => {
-                self.sessions.contains_key(session).then(|| {
-                    self.close(*session);
-                    Effect::Closed(*session, false)
-                })
-            }
+            Entry::Fenced { session } => self.sessions.contains_key(session).then(|| {
+                self.close(*session);
+                Effect::Closed(*session, false)
+            }),
             Entry::Reopen { session, to } => self.reopen(*session, *to),
             Entry::Assign { slot, session } => {
                 self.assign(*slot, *session, protocol);

@@ -13,6 +13,7 @@ use super::replica::LogEntry;
 use super::rng::Rng;
 
 /// What travels.
+#[allow(missing_docs, reason = "the variants say it; their fields are named for what they are")]
 #[derive(Clone, Debug)]
 pub enum Message {
     /// R1.
@@ -73,7 +74,14 @@ impl Network {
 
     /// When copies of a message sent now arrive; none when it is lost. Only datagrams are lost on a link that is
     /// not cut, and arrive twice.
-    pub fn arrivals(&self, from: NodeId, to: NodeId, datagram: bool, at: Time, rng: &mut Rng) -> [Option<Time>; 2] {
+    pub fn arrivals(
+        &self,
+        from: NodeId,
+        to: NodeId,
+        datagram: bool,
+        at: Time,
+        rng: &mut Rng,
+    ) -> [Option<Time>; 2] {
         if from == to {
             return [Some(at + MS / 20), None];
         }

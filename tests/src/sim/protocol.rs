@@ -197,8 +197,7 @@ impl<R: Rules> VoterHalf for VoterLease<R> {
     }
 }
 
-type JudgeClose =
-    fn(&CloseSession, Option<Reopens>, &Membership, &dyn Fn(NodeId) -> Option<BootId>) -> bool;
+type JudgeClose = fn(&CloseSession, Option<Reopens>, &Membership, &dyn Fn(NodeId) -> Option<BootId>) -> bool;
 
 /// One protocol: the sound one or a mutant.
 #[derive(Clone, Copy)]
@@ -226,7 +225,9 @@ impl Protocol {
             habits: Habits::SOUND,
             host: |now, grant| Box::new(HostLease::<R>::new(now, grant)),
             voter: |now, identity, applied| Box::new(VoterLease::<R>::new(now, identity, applied)),
-            judge_close: |close, open, membership, boot| judge_close::<R>(close, open, membership, boot).is_ok(),
+            judge_close: |close, open, membership, boot| {
+                judge_close::<R>(close, open, membership, boot).is_ok()
+            },
             judge_voter_up: |current, boot, replaces| judge_voter_up::<R>(current, boot, replaces).is_ok(),
         }
     }

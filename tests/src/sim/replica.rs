@@ -226,7 +226,11 @@ impl Replica {
         let membership = self.effective();
         let holds = |index: u64| {
             membership.is_majority(|node| {
-                if node == self.id { index <= self.last_index() } else { leading.matched.get(&node).is_some_and(|at| *at >= index) }
+                if node == self.id {
+                    index <= self.last_index()
+                } else {
+                    leading.matched.get(&node).is_some_and(|at| *at >= index)
+                }
             })
         };
         let newer = (self.commit + 1..=self.last_index()).rev();

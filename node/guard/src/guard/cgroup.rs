@@ -22,7 +22,7 @@ pub(crate) struct Cgroup {
 
 impl Cgroups {
     /// Finds the guard's own cgroup. If systemd delegated it, the guard moves into a leaf of it, because a
-    /// cgroup that has members can't give resources to its children; otherwise a directory of its own is made.
+    /// cgroup that has members can't give resources to its children; otherwise a directory of its own is made for them.
     /// It is named after the data directory, so that a guard finds what its predecessor left.
     pub(crate) fn find(data_dir: &Path, delegated: bool) -> Self {
         let base = own_cgroup().and_then(|own| {
@@ -34,26 +34,34 @@ impl Cgroups {
             } else {
                 let data_dir = std::path::absolute(data_dir).ok()?;
                 let name = blake3::hash(data_dir.as_os_str().as_bytes()).to_hex();
-                let base = own.join(format!("muster-{}", &name[..16]));
-                make(&base)?;
-                Some(base)
+                Some(own.join(format!("muster-{}", &name[..16])))
             }
         });
-        Self { base, made: 0 }
+        let found = Self { base, made: 0 };
+        found.remove();
+        found
     }
 
     /// Makes the cgroup of a new task.
     pub(crate) fn make(&mut self) -> Option<Cgroup> {
         let base = self.base.as_deref()?;
+        // Made by the first task, and removed with the guard: most users of a guard never look for it.
+        make(base)?;
         self.made += 1;
         let path = base.join(format!("task-{}", self.made));
         make(&path)?;
         Some(Cgroup { path })
     }
 
-    /// Removes the directory at the guard's end; one that is not empty stays.
+    /// Removes all directories of tasks that have ended, and their own. One that is not empty stays.
     pub(crate) fn remove(&self) {
-        let _stays = self.base.as_deref().map(fs::remove_dir);
+        let Some(base) = &self.base else { return };
+        for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(b"task-") {
+                let _stays = fs::remove_dir(entry.path());
+            }
+        }
+        let _stays = fs::remove_dir(base);
     }
 }
 

@@ -478,6 +478,23 @@ impl Drop for Host {
             guard.kill().ok();
             guard.wait().ok();
         }
+        // What a killed guard leaves of its cgroups is for its successor, and here there is none.
+        let name = blake3::hash(self.path("data").as_os_str().as_encoded_bytes()).to_hex();
+        for root in ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"] {
+            let base = Path::new(root).join(format!("muster-{}", &name[..16]));
+            for entry in std::fs::read_dir(&base).into_iter().flatten().flatten() {
+                let empty = || std::fs::remove_dir(entry.path()).ok();
+                eventually("the task's processes are gone", || {
+                    if entry.path().is_dir() && entry.file_name().as_encoded_bytes().starts_with(b"task-") {
+                        empty()
+                    } else {
+                        Some(())
+                    }
+                })
+                .ok();
+            }
+            std::fs::remove_dir(&base).ok();
+        }
     }
 }
 

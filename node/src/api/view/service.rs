@@ -25,7 +25,8 @@ impl View<'_> {
     /// Fills in why instances have no place. The scheduler is asked once for all, and only when something lacks a
     /// place; when that is so for many services, the cause is not to be found in each of them.
     fn explain_missing(&self, services: &mut [v1::ServiceStatus]) {
-        let lacks = |s: &v1::ServiceStatus| s.state == "unplaced" || (s.state == "degraded" && s.reason.is_empty());
+        let lacks =
+            |s: &v1::ServiceStatus| s.state == "unplaced" || (s.state == "degraded" && s.reason.is_empty());
         match services.iter().filter(|s| lacks(s)).count() {
             0 => {}
             1..=EXPLAINED_MAX => {

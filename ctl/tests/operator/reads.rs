@@ -1,0 +1,290 @@
+//! What is shown.
+
+use muster_proto::v1 as pb;
+use tonic::{Code, Status};
+
+use crate::fake::{Fake, refusal, service};
+use crate::run::{command, ctl};
+
+/// Longer than any line may be.
+#[track_caller]
+fn fits(text: &str) {
+    for line in text.lines() {
+        assert!(line.chars().count() <= 80, "{} columns: {line}", line.chars().count());
+    }
+}
+
+#[test]
+fn status_is_one_screen() {
+    let fake = Fake::start();
+    {
+        let mut scene = fake.scene();
+        let mut bad = service("reports-with-a-rather-long-name", "exclusive", &[]);
+        bad.state = "unplaced".into();
+        bad.wanted = 1;
+        bad.reason = "no node satisfies disk == ssd; n1 and n2 have disk == hdd, n3 has no label disk".into();
+        scene.status.services.push(bad);
+        let n3 = &mut scene.status.nodes[2];
+        n3.cordoned = true;
+        n3.drain = Some(pb::DrainStatus { remaining: 2, ..Default::default() });
+    }
+    let shown = fake.ctl(&["status"]).expect(0).stdout;
+    fits(&shown);
+    // Relative times change from day to day.
+    let shown = regex_like_days(&shown);
+    insta::assert_snapshot!(shown);
+}
+
+/// Replaces `123 d ago` by `N d ago`, keeping the width.
+fn regex_like_days(text: &str) -> String {
+    let mut out: Vec<String> = Vec::new();
+    for line in text.lines() {
+        out.push(match line.find(" d ago") {
+            Some(at) => {
+                let begin = line[..at].rfind(' ').map_or(0, |space| space + 1);
+                format!("{}{}{}", &line[..begin], "N".repeat(at - begin), &line[at..])
+            }
+            None => line.to_owned(),
+        });
+    }
+    out.join("\n")
+}
+
+#[test]
+fn status_json_is_as_specified() {
+    let fake = Fake::start();
+    let ended = fake.ctl(&["status", "-o", "json"]).expect(0);
+    assert_eq!(ended.stderr, "");
+    let json = ended.json();
+    assert_eq!(json["cluster"]["quorum"], serde_json::json!({"voters": 3, "alive": 3, "margin": 1}));
+    assert_eq!(json["cluster"]["leader"], "n2");
+    let node = &json["nodes"][0];
+    for (key, value) in [
+        ("name", serde_json::json!("n1")),
+        ("role", "voter".into()),
+        ("state", "alive".into()),
+        ("session", 3.into()),
+        ("cordoned", false.into()),
+        ("maintenance", false.into()),
+        ("drain", serde_json::Value::Null),
+        ("agent", "up".into()),
+        ("labels", serde_json::json!({"zone": "a"})),
+        ("addresses", serde_json::json!(["10.0.0.1:7420"])),
+        ("version", "0.1.0".into()),
+        ("lease", serde_json::json!({"ttl_ms": 1000, "headroom_ms": 871})),
+        ("instances", 2.into()),
+    ] {
+        assert_eq!(node[key], value, "{key}");
+    }
+    let service = &json["services"][0];
+    assert_eq!(service["reason"], serde_json::Value::Null);
+    let instance = &service["instances"][0];
+    assert_eq!(instance["id"], "orders-db/0");
+    assert_eq!(instance["since"], "2026-01-01T00:00:00.000Z");
+    assert_eq!(instance["generation"], 118);
+    // YAML says the same.
+    let yaml = fake.ctl(&["status", "-o", "yaml"]).expect(0).stdout;
+    let yaml: serde_json::Value = serde_yaml_ng::from_str(&yaml).unwrap();
+    assert_eq!(yaml, json);
+}
+
+#[test]
+fn check_tells_by_its_status() {
+    let fake = Fake::start();
+    fake.ctl(&["status", "--check"]).expect(0);
+    assert_eq!(fake.ctl(&["status", "--check", "-q"]).expect(0).stdout, "");
+    fake.ctl(&["check"]).expect(0);
+    fake.scene().status.nodes[2].state = "lost".into();
+    fake.ctl(&["status"]).expect(0);
+    fake.ctl(&["status", "--check"]).expect(2);
+    let json = fake.ctl(&["check", "-o", "json"]).expect(2).json();
+    assert_eq!(json["items"][0]["node"], "n3");
+    assert_eq!(json["items"][0]["action"], "attention");
+    fake.scene().status.margin = -1;
+    fake.ctl(&["status", "--check", "-o", "json"]).expect(106);
+}
+
+#[test]
+fn check_knows_what_would_not_survive_a_loss() {
+    let fake = Fake::start();
+    fake.scene().plan.items.push(pb::PlanItem {
+        service: "web".into(),
+        instance: "web/1".into(),
+        node: "n2".into(),
+        action: "unplaced".into(),
+        reason: "memory".into(),
+        ..Default::default()
+    });
+    let json = fake.ctl(&["check", "-o", "json"]).expect(2).json();
+    assert_eq!(json["items"][0]["reason"], "would run nowhere after the loss of n2: memory");
+    assert_eq!(json["summary"], "1 thing needs attention");
+}
+
+#[test]
+fn without_a_quorum_status_shows_one_agents_own_copy_and_ends_with_106() {
+    let fake = Fake::start();
+    fake.scene().status.margin = -1;
+    fake.scene().refusals.push_back(refusal(Code::Unavailable, "no quorum", "MU2002", "106"));
+    let ended = fake.ctl(&["status"]).expect(106);
+    assert!(ended.stdout.contains("quorum LOST"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("n1's own copy"), "{}", ended.stdout);
+    assert!(ended.stderr.contains("no quorum [MU2002]"), "{}", ended.stderr);
+}
+
+#[test]
+fn empty_states_say_what_to_do() {
+    let fake = Fake::start();
+    fake.scene().status.services.clear();
+    for arguments in [&["status"][..], &["service", "list"]] {
+        let shown = fake.ctl(arguments).expect(0).stdout;
+        assert!(shown.contains("try: musterctl service init exec > orders.toml"), "{shown}");
+    }
+    assert!(fake.ctl(&["token", "list"]).expect(0).stdout.contains("musterctl token create"));
+    assert_eq!(fake.ctl(&["service", "list", "-o", "name"]).expect(0).stdout, "");
+    assert_eq!(fake.ctl(&["service", "list", "-o", "json"]).expect(0).json()["services"], serde_json::json!([]));
+}
+
+#[test]
+fn lists_and_details() {
+    let fake = Fake::start();
+    for arguments in [
+        &["node", "list"][..],
+        &["node", "show", "n1"],
+        &["service", "list"],
+        &["cluster", "show"],
+        &["raft", "status"],
+    ] {
+        let shown = fake.ctl(arguments).expect(0).stdout;
+        fits(&shown);
+        let mut json = arguments.to_vec();
+        json.extend(["-o", "json"]);
+        fake.ctl(&json).expect(0).json();
+    }
+    let json = fake.ctl(&["node", "show", "n1", "-o", "json"]).expect(0).json();
+    assert_eq!(json["placements"].as_array().unwrap().len(), 2);
+    let json = fake.ctl(&["cluster", "show", "-o", "json"]).expect(0).json();
+    assert_eq!(json["cluster"]["timing"]["profile"], "lan");
+    let wide = fake.ctl(&["node", "list", "-o", "wide"]).expect(0).stdout;
+    assert!(wide.contains("ADDRESSES") && wide.contains("10.0.0.1:7420"), "{wide}");
+}
+
+#[test]
+fn the_local_socket_and_contexts_are_used() {
+    let fake = Fake::start();
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("api.sock");
+    fake.listen_on(&socket);
+    let endpoint = format!("unix:{}", socket.display());
+    assert_eq!(ctl(&["--endpoint", &endpoint, "node", "list", "-o", "name"]).expect(0).stdout, "n1\nn2\nn3\n");
+    let context = dir.path().join("context.toml");
+    std::fs::write(&context, format!("endpoints = [\"{}\"]\n", fake.address)).unwrap();
+    let context = context.to_str().unwrap();
+    ctl(&["--context", context, "status"]).expect(0);
+    assert!(command(&["status"]).env("MUSTER_CONTEXT", context).status().unwrap().success());
+    let config = dir.path().join(".config/muster");
+    std::fs::create_dir_all(&config).unwrap();
+    let text = format!("current = \"lab\"\n[contexts.lab]\nendpoints = [\"{}\"]\n", fake.address);
+    std::fs::write(config.join("config.toml"), text).unwrap();
+    assert!(command(&["status"]).env("HOME", dir.path()).status().unwrap().success());
+}
+
+fn event(revision: u64, seq: u32, kind: &str) -> pb::Event {
+    pb::Event {
+        revision,
+        time_ms: 1_767_225_600_000,
+        kind: kind.into(),
+        node: "n1".into(),
+        message: format!("{kind} of n1"),
+        seq,
+        ..Default::default()
+    }
+}
+
+#[test]
+fn events_are_one_object_a_line() {
+    let fake = Fake::start();
+    fake.scene().events = vec![event(5, 0, "NodeLost"), event(6, 0, "NodeAlive")];
+    let shown = fake.ctl(&["events", "-o", "json"]).expect(0).stdout;
+    let lines: Vec<serde_json::Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(lines[0]["kind"], "NodeLost");
+    assert_eq!(lines[0]["time"], "2026-01-01T00:00:00.000Z");
+    assert_eq!(lines[0]["service"], serde_json::Value::Null);
+    assert!(lines[0]["detail"].is_object());
+    fits(&fake.ctl(&["events"]).expect(0).stdout);
+    fake.ctl(&["events", "--since", "5"]).expect(0);
+    assert_eq!(fake.scene().watched.last().unwrap().since_revision, 5);
+    fake.ctl(&["service", "history", "web"]).expect(0);
+    assert_eq!(fake.scene().watched.last().unwrap().service.as_deref(), Some("web"));
+}
+
+#[test]
+fn output_of_tasks_says_where_it_comes_from() {
+    let fake = Fake::start();
+    let line = |text: &[u8]| pb::LogLine {
+        node: "n1".into(),
+        instance: "web/0".into(),
+        task: "server".into(),
+        line: text.to_vec().into(),
+    };
+    fake.scene().lines = vec![line(b"hello\n"), line(b"no \xff text")];
+    let shown = fake.ctl(&["service", "logs", "web"]).expect(0).stdout;
+    assert_eq!(shown, "web/0 server on n1  hello\nweb/0 server on n1  no \u{fffd} text\n");
+    let shown = fake.ctl(&["service", "logs", "web", "-o", "name"]).expect(0).stdout;
+    assert!(shown.starts_with("hello\n"));
+}
+
+#[test]
+fn explain_names_what_each_node_says() {
+    let fake = Fake::start();
+    let refusal = |node: &str, reasons: &[&str]| pb::NodeRefusal {
+        node: node.into(),
+        reasons: reasons.iter().map(|r| (*r).to_owned()).collect(),
+        score: 12,
+        scores: vec!["stays where it is +10".into(), "room +2".into()],
+    };
+    fake.scene().plan = pb::PlanReply {
+        items: vec![pb::PlanItem {
+            service: "orders-db".into(),
+            instance: "orders-db/0".into(),
+            node: "n1".into(),
+            action: "keep".into(),
+            reason: "it runs well there".into(),
+            refusals: vec![refusal("n1", &[]), refusal("n3", &["label disk is hdd, not ssd", "cordoned"])],
+            ..Default::default()
+        }],
+        summary: "orders-db/0 stays on n1".into(),
+        ..Default::default()
+    };
+    let shown = fake.ctl(&["service", "explain", "orders-db"]).expect(0).stdout;
+    fits(&shown);
+    insta::assert_snapshot!(shown);
+    let json = fake.ctl(&["service", "explain", "orders-db", "-o", "json"]).expect(0).json();
+    assert_eq!(json["items"][0]["refusals"][1]["reasons"][1], "cordoned");
+    assert_eq!(json["items"][0]["to"], serde_json::Value::Null);
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    use std::process::Stdio;
+    let fake = Fake::start();
+    let endpoint = fake.address.to_string();
+    let mut child = command(&["--endpoint", &endpoint, "status"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn completion_scripts_are_printed() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(ctl(&["completion", shell]).expect(0).stdout.contains("musterctl"));
+    }
+}
+
+#[test]
+fn an_unknown_error_is_a_failure() {
+    let fake = Fake::start();
+    fake.scene().refusals.push_back(Status::internal("oops"));
+    let ended = fake.ctl(&["node", "list"]).expect(1);
+    assert!(ended.stderr.contains("oops"), "{}", ended.stderr);
+}

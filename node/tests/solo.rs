@@ -1,0 +1,215 @@
+//! A cluster of one voter in this process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use muster::acks::Acks;
+use muster::agent;
+use muster::api;
+use muster::handles::{Handles, Healths};
+use muster::http;
+use muster::peers::{self, Peers};
+use muster::proposer::Proposer;
+use muster::raft::{self, Group, Peer, PlainDial};
+use muster::replica::NodeReplica;
+use muster::storage::history::History;
+use muster::submit::Submit;
+use muster_core::command::{Bootstrap, Command, NodeDescription};
+use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, NodeName};
+use muster_core::lease::voter::VoterIdentity;
+use muster_core::time::Timing;
+use muster_proto::v1;
+use muster_proto::v1::cluster_client::ClusterClient;
+use muster_proto::v1::node_link_client::NodeLinkClient;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+
+const CLUSTER: ClusterId = ClusterId(0x5010);
+const ME: NodeId = NodeId(1);
+/// A test that hangs has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The agent and what keeps it alive.
+pub struct Solo {
+    handles: Handles,
+    address: String,
+    http: String,
+    stop: CancellationToken,
+    servers: JoinSet<()>,
+    _fenced: mpsc::Receiver<muster_core::id::SessionId>,
+    _healths: watch::Sender<Healths>,
+    _directory: tempfile::TempDir,
+}
+
+impl Solo {
+    /// Starts it and makes the cluster.
+    pub async fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let http_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let http_address = http_listener.local_addr().unwrap().to_string();
+        let history = History::open(&directory.path().join("history"));
+        let identity =
+            VoterIdentity { cluster: CLUSTER, incarnation: Incarnation(1), node: ME, boot: BootId(11) };
+        let acks = Acks::new(identity);
+        let (replica, published) = NodeReplica::new(acks.clone(), history.clone());
+        let (raft, service) = raft::start(raft::Options {
+            id: ME.0,
+            group: Group { cluster_id: CLUSTER.0, incarnation: 1 },
+            timing: Timing::FAST,
+            directory: directory.path().join("raft"),
+            dialer: Arc::new(PlainDial),
+            gate: Arc::new(acks.clone()),
+            replica: Box::new(replica),
+            snapshot_every: raft::SNAPSHOT_EVERY,
+        })
+        .await
+        .unwrap();
+        let peers = Peers::new(published.state.clone());
+        let proposer = Proposer::new(ME, "n1", raft.clone(), peers.clone(), published.state.clone());
+        let options = agent::Options {
+            node: ME,
+            node_name: NodeName::new("n1").unwrap(),
+            cluster: CLUSTER,
+            incarnation: Incarnation(1),
+            run_dir: directory.path().join("run"),
+            data_dir: directory.path().to_owned(),
+            guard_exe: "/nonexistent".into(),
+            autostart_guard: false,
+        };
+        let agent = agent::start(options, published.state.clone(), Arc::new(proposer.clone()));
+        let (fenced, fenced_receiver) = mpsc::channel(1);
+        let (healths, healths_receiver) = watch::channel(Healths::default());
+        let handles = Handles {
+            me: ME,
+            name: "n1".into(),
+            data_dir: directory.path().to_owned(),
+            published,
+            proposer,
+            raft,
+            peers,
+            acks,
+            history,
+            healths: healths_receiver,
+            fenced,
+            agent,
+            warnings: Arc::new([]),
+        };
+        let stop = CancellationToken::new();
+        let mut servers = JoinSet::new();
+        servers.spawn(api::serve(handles.clone(), vec![listener], None, service, stop.clone()));
+        servers.spawn(http::serve(handles.clone(), vec![http_listener], stop.clone()));
+        let solo = Self {
+            handles,
+            address,
+            http: http_address,
+            stop,
+            servers,
+            _fenced: fenced_receiver,
+            _healths: healths,
+            _directory: directory,
+        };
+        tokio::time::timeout(PATIENCE, solo.make_cluster()).await.expect("the cluster is made in time");
+        solo
+    }
+
+    async fn make_cluster(&self) {
+        let addresses = vec![self.address.clone()];
+        let peer = Peer { name: "n1".into(), addresses: addresses.clone() };
+        self.handles.raft.initialize_single(peer).await.unwrap();
+        let bootstrap = Bootstrap {
+            cluster: CLUSTER,
+            name: "solo".into(),
+            incarnation: Incarnation(1),
+            timing: Timing::FAST,
+            node: NodeDescription { addresses, ..NodeDescription::default() },
+            node_name: NodeName::new("n1").unwrap(),
+        };
+        self.handles.proposer.submit(Command::Bootstrap(bootstrap)).await.unwrap();
+        let mut state = self.handles.published.state.clone();
+        state.wait_for(|state| state.cluster.is_some() && state.membership.contains(ME)).await.unwrap();
+    }
+
+    /// Where its API listens.
+    pub fn address(&self) -> String {
+        self.address.clone()
+    }
+
+    /// An operator.
+    pub fn cluster(&self) -> ClusterClient<Channel> {
+        ClusterClient::new(peers::connect(&self.address).unwrap())
+    }
+
+    /// Another agent.
+    pub fn link(&self) -> NodeLinkClient<Channel> {
+        NodeLinkClient::new(peers::connect(&self.address).unwrap())
+    }
+
+    /// What an agent of this cluster says of itself.
+    pub fn sender(&self) -> v1::Sender {
+        peers::sender(&self.handles.published.state.borrow(), ME)
+    }
+
+    /// Status and body of a GET.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.http).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: muster\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let code = head.split_whitespace().nth(1).and_then(|code| code.parse().ok()).unwrap();
+        (code, body.to_owned())
+    }
+
+    /// Ends everything, in order.
+    pub async fn stop(mut self) {
+        self.handles.agent.stop().await;
+        self.stop.cancel();
+        let ended = async { while self.servers.join_next().await.is_some() {} };
+        tokio::time::timeout(PATIENCE, ended).await.expect("the servers end in time");
+        self.handles.raft.shutdown().await;
+    }
+}
+
+/// An exclusive service of one process, that requires these labels.
+pub fn exec_service(name: &str, labels: &[&str]) -> v1::ServiceSpec {
+    let require = labels.iter().map(|label| v1::Requirement {
+        label: (*label).to_owned(),
+        test: v1::requirement::Test::Has.into(),
+        values: Vec::new(),
+    });
+    let exec = v1::ExecSpec { command: vec!["/bin/true".into()], ..Default::default() };
+    v1::ServiceSpec {
+        name: name.to_owned(),
+        mode: Some(v1::service_spec::Mode::Exclusive(v1::ExclusiveMode {})),
+        priority: 50,
+        stop_timeout_ms: 1000,
+        enforcement: v1::Enforcement::Kernel.into(),
+        replace_after_ms: 5000,
+        placement: Some(v1::PlacementSpec { require: require.collect(), ..Default::default() }),
+        resources: Some(v1::Resources::default()),
+        restart: Some(v1::RestartPolicy {
+            attempts: 3,
+            window_ms: 300_000,
+            backoff_min_ms: 1000,
+            backoff_max_ms: 30_000,
+        }),
+        tasks: vec![v1::TaskSpec {
+            name: "main".into(),
+            driver: Some(v1::task_spec::Driver::Exec(exec)),
+            health: None,
+        }],
+        ..Default::default()
+    }
+}
+
+/// A metadata value of a status.
+pub fn meta(status: &tonic::Status, key: &str) -> String {
+    status.metadata().get(key).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+}

@@ -1,0 +1,55 @@
+//! Finding Muster's binaries beside the test's own, and saying what is missing here.
+
+use std::path::{Path, PathBuf};
+
+use super::{HarnessError, tool};
+
+/// The programs of this build.
+#[derive(Clone, Debug)]
+pub struct Binaries {
+    /// The agent.
+    pub muster: PathBuf,
+    /// The operator's command.
+    pub musterctl: PathBuf,
+}
+
+impl Binaries {
+    /// The binaries of the profile that this test was built with.
+    ///
+    /// # Errors
+    /// When one is missing.
+    pub fn find() -> Result<Self, HarnessError> {
+        let here = std::env::current_exe().map_err(HarnessError::io("the path of this program"))?;
+        // target/debug/deps/real-…: the binaries stand one directory up; those of benchmarks too.
+        let dir = here.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        let named = |name: &str| {
+            let path = dir.join(name);
+            if path.is_file() { Ok(path) } else { Err(HarnessError::NoBinary(path)) }
+        };
+        Ok(Self { muster: named("muster")?, musterctl: named("musterctl")? })
+    }
+}
+
+/// Why tests with real processes can't run here; `None`: they can.
+#[must_use]
+pub fn obstacle() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("network namespaces need root".to_owned());
+    }
+    if let Err(error) = Binaries::find() {
+        return Some(error.to_string());
+    }
+    let name = format!("mt{}-try", std::process::id());
+    if let Err(error) = tool::ip(&format!("netns add {name}")) {
+        return Some(format!("no network namespace can be made: {error}"));
+    }
+    let filter = tool::run_inside(&name, Path::new("iptables"), &["-w", "-S"]).and_then(tool::Finished::success);
+    let removed = tool::ip(&format!("netns del {name}"));
+    filter.map(drop).and(removed).err().map(|error| format!("no packet filter: {error}"))
+}
+
+/// Whether a missing condition is a failure and not a reason to skip.
+#[must_use]
+pub fn all_required() -> bool {
+    std::env::var("MUSTER_REQUIRE_ALL").is_ok_and(|v| v == "1")
+}

@@ -1,0 +1,36 @@
+//! Real agents, guards and servers on hosts made of network namespaces; see `muster_tests::harness`.
+//!
+//! The cases run one after the other. `MUSTER_REQUIRE_ALL=1` makes it a failure when they can't run here.
+
+#[path = "real/crash.rs"]
+mod crash;
+#[path = "real/partition.rs"]
+mod partition;
+#[path = "real/planned.rs"]
+mod planned;
+#[path = "real/processes.rs"]
+mod processes;
+#[path = "real/scene.rs"]
+mod scene;
+#[path = "real/servers.rs"]
+mod servers;
+#[path = "real/stage.rs"]
+mod stage;
+
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+use muster_tests::harness::binaries;
+use stage::Stage;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    // Two clusters at once would be judged by how the machine's cores are shared.
+    arguments.test_threads = Some(1);
+    let obstacle = if arguments.list { None } else { binaries::obstacle() };
+    let stage = Stage::new(obstacle, binaries::all_required());
+    let trials = [crash::trials, partition::trials, processes::trials, planned::trials, servers::trials];
+    let conclusion = libtest_mimic::run(&arguments, trials.iter().flat_map(|of| of(&stage)).collect());
+    stage.close();
+    conclusion.exit_code()
+}

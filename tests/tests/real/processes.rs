@@ -1,0 +1,160 @@
+//! Agents and guards die, are restarted and upgraded; the service's own process dies.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use muster_tests::harness::{Cluster, HarnessError, processes, stamps, wait};
+use nix::sys::signal::Signal;
+
+use crate::scene::{FAILOVER_LIMIT, Scene};
+use crate::stage::{Played, Stage};
+
+/// How long an agent stays away: several leases.
+const AWAY: Duration = Duration::from_millis(2500);
+
+pub fn trials(stage: &Stage) -> Vec<Trial> {
+    vec![
+        stage.shared("agent::killed_on_the_host_of_the_service", |c| kill_agent(c, "agent-follower", false)),
+        stage.shared("agent::killed_on_the_host_that_leads", |c| kill_agent(c, "agent-leader", true)),
+        stage.shared("agent::all_restarted_in_turn", restart_in_turn),
+        stage.shared("agent::all_killed_at_once_while_writing", kill_all_agents),
+        stage.shared("guard::killed", kill_guard),
+        stage.shared("guard::executes_itself_anew", reload_guard),
+        stage.shared("task::dies", kill_task),
+    ]
+}
+
+fn kill_agent(cluster: &mut Cluster, service: &'static str, leads: bool) -> Played {
+    let scene = Scene::open(cluster, service)?;
+    let run = scene.run()?;
+    scene.lead(&run.node, leads)?;
+    scene.cluster.host(&run.node)?.kill_agent()?;
+    wait::pass(AWAY);
+    scene.cluster.stamps().untouched(service, &run)?;
+    scene.cluster.host(&run.node)?.start()?;
+    scene.cluster.whole()?;
+    scene.cluster.stamps().untouched(service, &run)?;
+    scene.close()
+}
+
+/// What an upgrade of all agents does.
+fn restart_in_turn(cluster: &mut Cluster) -> Played {
+    let scene = Scene::open(cluster, "upgraded")?;
+    let run = scene.run()?;
+    for host in scene.cluster.others(&[]) {
+        let status = scene.cluster.host(&host)?.stop_agent()?;
+        if status != 0 {
+            return Err(HarnessError::broken(format!("the agent of {host} ended with {status} when asked to end")));
+        }
+        scene.cluster.host(&host)?.start()?;
+        scene.cluster.whole()?;
+        scene.cluster.stamps().untouched("upgraded", &run)?;
+    }
+    scene.close()
+}
+
+/// Without any voter the exclusive service may have to stop, but no acknowledged write is lost, nothing runs
+/// twice, and what may go on without a quorum goes on.
+fn kill_all_agents(cluster: &mut Cluster) -> Played {
+    let file = stamps::service(
+        &cluster.binaries().muster,
+        cluster.stamps().directory(),
+        "goes-on",
+        "mode = \"replicated\"\ncount = 1",
+    );
+    cluster.api().apply(&file)?;
+    let goes_on = cluster.stamps().running("goes-on", Duration::from_secs(15))?;
+    let scene = Scene::open(cluster, "all-agents")?;
+    let acknowledged = write_until_killed(scene.cluster)?;
+    for host in scene.cluster.hosts_mut() {
+        host.start()?;
+    }
+    scene.cluster.whole()?;
+    scene.run()?;
+    scene.cluster.stamps().untouched("goes-on", &goes_on)?;
+    let kept = scene.cluster.api().annotations("all-agents")?;
+    let lost: Vec<_> = acknowledged.iter().filter(|key| !kept.contains_key(*key)).collect();
+    println!("    {} writes acknowledged, {} kept", acknowledged.len(), kept.len());
+    if !lost.is_empty() || acknowledged.is_empty() {
+        return Err(HarnessError::broken(format!("acknowledged writes were lost: {lost:?}")));
+    }
+    scene.cluster.api().remove_service("goes-on")?;
+    scene.close()
+}
+
+/// Writes annotations, and kills all agents in the middle of it; the keys that were acknowledged.
+fn write_until_killed(cluster: &mut Cluster) -> Result<Vec<String>, HarnessError> {
+    /// Below the limit of annotations a service may have.
+    const WRITES: usize = 60;
+    let writer = cluster.second_api()?;
+    /// So many are acknowledged when the agents are killed.
+    const KILL_AFTER: usize = 10;
+    let written = Mutex::new(Vec::new());
+    let so_far = || written.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let killed = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for key in (0..WRITES).map(|n| format!("key-{n}")) {
+                if writer.annotate("all-agents", &key, "kept").is_err() {
+                    return;
+                }
+                written.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+            }
+        });
+        let enough = wait::until(Duration::from_secs(10), "writes to be acknowledged", || {
+            let acknowledged = so_far().len();
+            if acknowledged >= KILL_AFTER { Ok(()) } else { Err(format!("{acknowledged} are")) }
+        });
+        let killed = cluster.hosts_mut().iter_mut().try_for_each(muster_tests::harness::Host::kill_agent);
+        enough.and(killed)
+    });
+    killed.map(|()| so_far())
+}
+
+/// Tasks die with their guard; its successor, or another host, starts the service anew.
+fn kill_guard(cluster: &mut Cluster) -> Played {
+    let scene = Scene::open(cluster, "guard-killed")?;
+    let old = scene.run()?;
+    scene.cluster.host(&old.node)?.kill_guard()?;
+    let new = scene.moved(&old, "guard killed", FAILOVER_LIMIT)?;
+    scene.cluster.whole()?;
+    scene.cluster.stamps().untouched("guard-killed", &new)?;
+    scene.close()
+}
+
+fn reload_guard(cluster: &mut Cluster) -> Played {
+    let scene = Scene::open(cluster, "guard-anew")?;
+    let run = scene.run()?;
+    let host = scene.cluster.host(&run.node)?;
+    let before = host.guard_pid();
+    for _time in 0..3 {
+        host.reload_guard()?;
+        wait::pass(Duration::from_millis(500));
+    }
+    if host.guard_pid() != before || before.is_none() {
+        return Err(HarnessError::broken("the guard is another process than before"));
+    }
+    wait::pass(AWAY);
+    scene.cluster.stamps().untouched("guard-anew", &run)?;
+    // What was handed over is of use: the new binary can still move the service away.
+    let to = scene.cluster.others(&[&run.node]).swap_remove(0);
+    scene.cluster.api().move_service("guard-anew", &to, false)?;
+    scene.moved(&run, "moved after that", FAILOVER_LIMIT)?;
+    scene.close()
+}
+
+fn kill_task(cluster: &mut Cluster) -> Played {
+    let scene = Scene::open(cluster, "dies")?;
+    let old = scene.run()?;
+    let namespace = scene.cluster.host(&old.node)?.namespace().to_owned();
+    let task = processes::inside(&namespace)?
+        .into_iter()
+        .find(|pid| processes::environment(*pid, "MUSTER_SERVICE").as_deref() == Some("dies"))
+        .ok_or_else(|| HarnessError::broken("the task's process is not there"))?;
+    processes::signal(task, Signal::SIGKILL);
+    let new = scene.moved(&old, "process died", Duration::from_secs(1))?;
+    if new.node != old.node {
+        return Err(HarnessError::broken(format!("it was restarted on {} and not on {}", new.node, old.node)));
+    }
+    scene.close()
+}

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use muster_core::command::SessionKey;
 use muster_core::id::{MembershipId, NodeId, Reopens, Revision, SessionId};
+use muster_core::lease::Answer;
 use muster_core::lease::voter::{
     AgeReports, Applied, CloseRequest, FencedEffect, OpenSession, Promise, Refusal, VoterIdentity, VoterLease,
 };
-use muster_core::lease::Answer;
 use muster_core::state::State;
 use muster_core::state::session::Session;
 use muster_guard::datagram::{self, Buffer, DATAGRAM_BYTES_MAX, FromGuard};
@@ -268,7 +268,8 @@ pub fn serve(
 }
 
 fn wait_readable(sockets: &[UdpSocket]) {
-    let mut fds: Vec<PollFd<'_>> = sockets.iter().map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)).collect();
+    let mut fds: Vec<PollFd<'_>> =
+        sockets.iter().map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)).collect();
     let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::ZERO);
     // An interrupted or failed wait is as good as a short one: the sockets are non-blocking.
     let _ready = poll(&mut fds, timeout);

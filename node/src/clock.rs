@@ -11,7 +11,10 @@ use nix::time::{ClockId, clock_gettime};
 /// If the kernel has no such clock; Linux has had both since 2.6.39.
 #[must_use]
 pub fn host_now() -> HostInstant {
-    HostInstant { boottime_ns: read_ns(ClockId::CLOCK_BOOTTIME), raw_ns: read_ns(ClockId::CLOCK_MONOTONIC_RAW) }
+    HostInstant {
+        boottime_ns: read_ns(ClockId::CLOCK_BOOTTIME),
+        raw_ns: read_ns(ClockId::CLOCK_MONOTONIC_RAW),
+    }
 }
 
 fn read_ns(clock: ClockId) -> u64 {

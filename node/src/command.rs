@@ -31,7 +31,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a cluster: this host is its first node
-    #[command(after_help = "Example:\n  muster init && muster agent\n  muster init --now       # with systemd")]
+    #[command(
+        after_help = "Example:\n  muster init && muster agent\n  muster init --now       # with systemd"
+    )]
     Init(Init),
     /// Join this host to a cluster
     #[command(after_help = "Example:\n  muster join --token muster1.abc... 10.0.0.1:7420 && muster agent")]
@@ -175,13 +177,17 @@ pub enum CommandError {
         exit: u8,
     },
     /// The token isn't one.
-    #[error("this is not a join token: it must read muster1.ID.SECRET, as 'musterctl token create' printed it")]
+    #[error(
+        "this is not a join token: it must read muster1.ID.SECRET, as 'musterctl token create' printed it"
+    )]
     MalformedToken,
     /// An answer could not be understood.
     #[error("the agent's answer could not be understood: {0}")]
     Answer(#[from] muster_wire::DecodeError),
     /// `--now` without systemd.
-    #[error("--now needs systemd, which does not run this host; leave it out and start 'muster agent' yourself")]
+    #[error(
+        "--now needs systemd, which does not run this host; leave it out and start 'muster agent' yourself"
+    )]
     NoSystemd,
     /// The configuration can't be written.
     #[error("cannot write {}: {source}", path.display())]

@@ -338,6 +338,7 @@ impl Config {
 fn measured_memory_mib() -> u32 {
     let text = std::fs::read_to_string(Path::new("/proc/meminfo")).unwrap_or_default();
     let line = text.lines().find_map(|l| l.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or_default();
+    let kib =
+        line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<u64>().ok()).unwrap_or_default();
     u32::try_from(kib / 1024).unwrap_or(u32::MAX)
 }

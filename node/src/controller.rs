@@ -23,6 +23,7 @@ use muster_core::detector::Detector;
 use muster_core::id::{NodeId, RequestId, Revision, SessionId};
 use muster_core::lease::voter::OpenSession;
 use muster_core::refusal::Refusal;
+use muster_core::scheduler::plan::Action;
 use muster_core::state::State;
 use muster_core::state::apply::Reply;
 use muster_core::time::Stamp;
@@ -99,6 +100,7 @@ struct Leading {
     plan_in_flight: bool,
     planned_for: Option<(Revision, Revision)>,
     replan_at: Option<Stamp>,
+    last_plan: Option<(Vec<Action>, tokio::time::Instant)>,
     members_in_flight: bool,
     members_checked: Option<tokio::time::Instant>,
     fenced_at: BTreeMap<SessionId, tokio::time::Instant>,
@@ -197,7 +199,10 @@ impl Controller {
             News::Members(result) => {
                 leading.members_in_flight = false;
                 if let Err(why) = result {
-                    tracing::warn!(why, "a change of the control plane's members failed; it will be tried again");
+                    tracing::warn!(
+                        why,
+                        "a change of the control plane's members failed; it will be tried again"
+                    );
                 }
             }
         }
@@ -205,12 +210,8 @@ impl Controller {
 
     /// Proposes on this leader, without waiting.
     fn propose(&self, what: Proposed, command: Command) {
-        let proposal = Proposal {
-            stamp: Stamp(0),
-            request: RequestId::default(),
-            actor: "muster".to_owned(),
-            command,
-        };
+        let proposal =
+            Proposal { stamp: Stamp(0), request: RequestId::default(), actor: "muster".to_owned(), command };
         let encoded: Bytes = muster_wire::encode_proposal(&proposal);
         let (proposer, news) = (self.proposer.clone(), self.news.clone());
         tokio::spawn(async move {
@@ -233,6 +234,7 @@ impl Leading {
             plan_in_flight: false,
             planned_for: None,
             replan_at: None,
+            last_plan: None,
             members_in_flight: false,
             members_checked: None,
             fenced_at: BTreeMap::new(),
@@ -265,7 +267,8 @@ impl Leading {
             });
             self.detector.session_reopened(session.id, session.reopens);
         }
-        for closed in self.detector.sessions().filter(|e| !state.sessions.contains_key(e)).collect::<Vec<_>>() {
+        for closed in self.detector.sessions().filter(|e| !state.sessions.contains_key(e)).collect::<Vec<_>>()
+        {
             self.detector.session_closed(closed);
         }
         self.fenced_at.retain(|session, _| state.sessions.contains_key(session));

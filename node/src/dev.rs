@@ -70,7 +70,8 @@ impl DevError {
 /// # Errors
 /// When the cluster does not form, or the tour finds a promise broken.
 pub async fn run(args: &Dev) -> Result<(), CommandError> {
-    let mut interrupted = signals().map_err(|source| CommandError::Io { what: "signals".to_owned(), source })?;
+    let mut interrupted =
+        signals().map_err(|source| CommandError::Io { what: "signals".to_owned(), source })?;
     let mut cluster = DevCluster::create(args.nodes, args.dir.clone())?;
     let outcome = tokio::select! {
         result = play(&mut cluster, args) => result,
@@ -143,7 +144,11 @@ fn invite(cluster: &DevCluster) -> Result<(), DevError> {
     say(&format!("  {ctl} events --follow      # in a second terminal"));
     say(&format!("  {ctl} drain n1"));
     for node in cluster.nodes() {
-        say(&format!("  kill -9 {}      # the agent and the guard of {}", node.pids().join(" "), node.name()));
+        say(&format!(
+            "  kill -9 {}      # the agent and the guard of {}",
+            node.pids().join(" "),
+            node.name()
+        ));
     }
     say("\nCtrl-C ends all of it.");
     Ok(())

@@ -139,6 +139,7 @@ pub async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), Nod
         why = parts.raft.stopped() => Err(NodeError::RaftStopped(why)),
     };
     notify::stopping();
+    duties::hand_over(&parts.raft).await;
     started.agent.stop().await;
     running.cancel();
     tasks.close();
@@ -275,7 +276,12 @@ impl Parts {
         tasks.spawn(follow::run(me, who, seeds, follower, state.clone(), running.clone()));
         let data_dir = self.directory.path().to_owned();
         tasks.spawn(seed::keep(data_dir, me, state.clone(), running.clone()));
-        tasks.spawn(duties::announce_voter(self.acks.identity(), state.clone(), proposer.clone(), running.clone()));
+        tasks.spawn(duties::announce_voter(
+            self.acks.identity(),
+            state.clone(),
+            proposer.clone(),
+            running.clone(),
+        ));
         tasks.spawn(duties::describe_host(me, self.description(), state, proposer.clone(), running.clone()));
         if let Some(token) = self.origin.seed.bootstrap.clone() {
             let bootstrap = duties::Bootstrapping {

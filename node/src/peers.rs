@@ -118,7 +118,6 @@ pub fn connect(address: &str) -> Result<Channel, PeerError> {
 /// Who speaks: stands first in every message between agents.
 #[must_use]
 pub fn sender(state: &State, me: NodeId) -> v1::Sender {
-    let (cluster, incarnation) =
-        state.cluster.as_ref().map_or((0, 0), |c| (c.id.0, c.incarnation.0));
+    let (cluster, incarnation) = state.cluster.as_ref().map_or((0, 0), |c| (c.id.0, c.incarnation.0));
     v1::Sender { cluster_id: cluster.to_be_bytes().to_vec().into(), incarnation, node: me.0 }
 }

@@ -121,12 +121,7 @@ impl NodeReplica {
     }
 
     /// Applies a membership.
-    pub fn apply_members(
-        &mut self,
-        index: u64,
-        configs: Vec<BTreeSet<NodeId>>,
-        standbys: BTreeSet<NodeId>,
-    ) {
+    pub fn apply_members(&mut self, index: u64, configs: Vec<BTreeSet<NodeId>>, standbys: BTreeSet<NodeId>) {
         let content = follow_membership(&configs, &standbys);
         let events = self.state.apply_membership(Revision(index), configs, standbys);
         self.acks.applied(|entry| {
@@ -214,10 +209,7 @@ fn history_event(sequence: u32, event: &Event) -> history::Event {
     }
 }
 
-fn follow_membership(
-    configs: &[BTreeSet<NodeId>],
-    standbys: &BTreeSet<NodeId>,
-) -> v1::follow_entry::Content {
+fn follow_membership(configs: &[BTreeSet<NodeId>], standbys: &BTreeSet<NodeId>) -> v1::follow_entry::Content {
     let set = |nodes: &BTreeSet<NodeId>| v1::VoterSet { nodes: nodes.iter().map(|n| n.0).collect() };
     v1::follow_entry::Content::Membership(v1::FollowMembership {
         configs: configs.iter().map(set).collect(),
@@ -269,8 +261,12 @@ impl Replica for NodeReplica {
 fn members(view: &MembershipView) -> (Vec<BTreeSet<NodeId>>, BTreeSet<NodeId>) {
     let configs: Vec<BTreeSet<NodeId>> =
         view.configs.iter().map(|set| set.iter().map(|id| NodeId(*id)).collect()).collect();
-    let standbys =
-        view.peers.keys().map(|id| NodeId(*id)).filter(|id| !configs.iter().any(|c| c.contains(id))).collect();
+    let standbys = view
+        .peers
+        .keys()
+        .map(|id| NodeId(*id))
+        .filter(|id| !configs.iter().any(|c| c.contains(id)))
+        .collect();
     (configs, standbys)
 }
 
@@ -283,6 +279,8 @@ struct FrozenState(State);
 impl Frozen for FrozenState {
     fn write(self: Box<Self>, records: &mut RecordWriter) -> Result<(), SnapshotError> {
         // Snapshots of Raft stay among its members, which may all become voters: they hold the keys.
-        muster_wire::write_state(&self.0, SessionKeys::Include, |record| records.record(&record.encode_to_vec()))
+        muster_wire::write_state(&self.0, SessionKeys::Include, |record| {
+            records.record(&record.encode_to_vec())
+        })
     }
 }

@@ -35,7 +35,7 @@ pub use explain::{Explanation, best_elsewhere, check_move, drain_blocked, explai
 pub use item::{Item, ItemAction, NodeVerdict, items_of_plan};
 pub use question::Candidate;
 pub use rebalance::rebalance;
-pub use refused::{Refused, Resource, requirement_text, span};
+pub use refused::{Refused, Resource, ago, span};
 pub use simulate::{
     MAX_COMBINATIONS, Survival, drain_preview, plan_for_services, rebalance_items, simulate, survive,
 };
@@ -55,7 +55,7 @@ pub fn plan(state: &State, now: Stamp) -> Plan {
 /// apply. Everything else can wait for the next plan.
 #[must_use]
 pub fn plan_after_loss(state: &State, session: SessionId, now: Stamp) -> Plan {
-    let mut desk = Desk::new(state.without_session(session), now);
+    let mut desk = Desk::after_loss(state, session, now);
     until_settled(&mut desk, place::place_vacant_exclusive);
     desk.into_plan(state.topology)
 }

@@ -36,6 +36,18 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(400);
 /// A client of another agent's operator API.
 pub(super) type Client = ClusterClient<Channel>;
 
+/// What a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It changes nothing: when the node that was asked no longer leads, its answer is not waited for.
+    Read {
+        /// Any node answers from its own copy.
+        stale: bool,
+    },
+    /// It does something, perhaps even changes the leader: its answer is waited for.
+    Act,
+}
+
 /// Where a call is answered.
 pub(super) enum Answer<A> {
     /// Here, from this state.
@@ -57,7 +69,7 @@ impl Api {
     pub(super) async fn at_leader<Q, A, F, Fut>(
         &self,
         caller: &Caller,
-        stale: bool,
+        kind: Kind,
         message: &Q,
         call: F,
     ) -> Result<Answer<A>, Status>
@@ -66,10 +78,10 @@ impl Api {
         F: Fn(Client, Request<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
-        if stale {
+        if kind == (Kind::Read { stale: true }) {
             return Ok(Answer::Here(self.state()));
         }
-        self.route(caller, |node| {
+        self.route(caller, kind, |node| {
             let client = self.handles.peers.cluster(node);
             let calling = client.map(|client| call(client, caller.forward(message.clone())));
             async move {
@@ -83,7 +95,12 @@ impl Api {
     }
 
     /// The loop behind [`Self::at_leader`], for any kind of call.
-    pub(super) async fn route<A, F, Fut>(&self, caller: &Caller, call: F) -> Result<Answer<A>, Status>
+    pub(super) async fn route<A, F, Fut>(
+        &self,
+        caller: &Caller,
+        kind: Kind,
+        call: F,
+    ) -> Result<Answer<A>, Status>
     where
         F: Fn(NodeId) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
@@ -94,7 +111,11 @@ impl Api {
             let tried = match self.whom_to_ask(turn) {
                 Some(node) if node == self.handles.me => self.here().await,
                 Some(_) if caller.forwarded => return Err(self.not_leader().into()),
-                Some(node) => self.there(node, &call).await,
+                Some(node) if kind == Kind::Act => self.there(node, &call).await,
+                Some(node) => tokio::select! {
+                    tried = self.there(node, &call) => tried,
+                    () = self.deposed(node) => Try::Again,
+                },
                 None => Try::Again,
             };
             match tried {
@@ -154,6 +175,20 @@ impl Api {
             self.handles.peers.failed(node);
         }
         Try::Again
+    }
+
+    /// Waits until this node knows of another leader than that one.
+    async fn deposed(&self, node: NodeId) {
+        let mut leadership = self.handles.raft.leadership();
+        let mut now = Some(leadership.now());
+        while let Some(known) = now {
+            if known.leader.is_some_and(|leader| leader != node.0) {
+                return;
+            }
+            now = leadership.changed().await;
+        }
+        // Raft has stopped and will tell no more.
+        std::future::pending().await
     }
 
     pub(super) fn not_leader(&self) -> ApiError {

@@ -44,11 +44,7 @@ pub async fn join(
     let reply = ask(config, &name, token_text, agents).await?;
     let timing = reply.timing.as_ref().map(muster_wire::timing_from_proto);
     let peers = reply.peers.iter().flat_map(|p| p.addresses.iter().cloned()).collect();
-    let seed = Seed {
-        timing: timing.unwrap_or(muster_core::time::Timing::LAN),
-        peers,
-        bootstrap: None,
-    };
+    let seed = Seed { timing: timing.unwrap_or(muster_core::time::Timing::LAN), peers, bootstrap: None };
     seed.write(directory.path()).map_err(|e| NodeError::from(DirectoryError::from(e)))?;
     let machine_id = directory.machine_id().to_owned();
     let identity = Identity {

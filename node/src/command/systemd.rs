@@ -40,7 +40,10 @@ pub(super) fn write_missing_config(path: Option<&Path>) -> Result<(), CommandErr
 ///
 /// # Errors
 /// What systemctl says.
-#[allow(clippy::disallowed_methods, reason = "systemctl is how units are enabled, once, at an operator's wish")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "systemctl is how units are enabled, once, at an operator's wish"
+)]
 pub(super) fn start() -> Result<(), CommandError> {
     let output = Command::new("systemctl").arg("enable").arg("--now").args(UNITS).output();
     let output = output.map_err(|source| CommandError::Systemctl { detail: source.to_string() })?;

@@ -147,8 +147,7 @@ impl Controller {
         let Some(leader) = self.raft.status().leader.map(NodeId).filter(|l| *l != self.me) else { return };
         let Ok(mut link) = self.peers.link(leader) else { return };
         let state = self.state.borrow().clone();
-        let request =
-            v1::RelayFencedRequest { sender: Some(sender(&state, self.me)), session: session.0 };
+        let request = v1::RelayFencedRequest { sender: Some(sender(&state, self.me)), session: session.0 };
         tokio::spawn(async move {
             if let Ok(Err(status)) = tokio::time::timeout(ASK_TIMEOUT, link.relay_fenced(request)).await {
                 tracing::debug!(%session, status = status.message(), "a guard's proof could not be passed on");

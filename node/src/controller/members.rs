@@ -52,16 +52,21 @@ impl Controller {
             status.matched.get(id).copied().flatten().is_some_and(|m| m + CAUGHT_UP_ENTRIES >= last)
         };
         let as_declared = |id: &u64, peer: &Peer| {
-            state.nodes.get(&NodeId(*id)).is_none_or(|n| {
-                n.name.as_str() == peer.name && n.description.addresses == peer.addresses
-            })
+            state
+                .nodes
+                .get(&NodeId(*id))
+                .is_none_or(|n| n.name.as_str() == peer.name && n.description.addresses == peer.addresses)
         };
         let outdated = status.peers.iter().filter(|(id, peer)| !as_declared(id, peer));
         Facts {
             outdated: outdated.map(|(id, _)| NodeId(*id)).collect(),
             now: super::close_round::now(state),
             reachable: members.iter().filter(|id| recent(id)).map(|id| NodeId(*id)).collect(),
-            caught_up: members.iter().filter(|id| recent(id) && caught_up(id)).map(|id| NodeId(*id)).collect(),
+            caught_up: members
+                .iter()
+                .filter(|id| recent(id) && caught_up(id))
+                .map(|id| NodeId(*id))
+                .collect(),
             sessions_in_time: leading.detector.membership_change_allowed(clock::host_now()),
         }
     }
@@ -79,9 +84,8 @@ impl Controller {
         let status = self.raft.status();
         let draining = |id: u64| state.nodes.get(&NodeId(id)).is_some_and(|n| n.drain.is_some());
         let voters = status.voters.iter().flatten().copied().filter(|id| *id != self.me.0 && !draining(*id));
-        let alive = voters.filter(|id| {
-            status.since_ack.get(id).copied().flatten().is_some_and(|age| age < REACHABLE)
-        });
+        let alive = voters
+            .filter(|id| status.since_ack.get(id).copied().flatten().is_some_and(|age| age < REACHABLE));
         let Some(to) = alive.max_by_key(|id| status.matched.get(id).copied().flatten()) else { return false };
         leading.handing_over = true;
         tracing::info!(to, "this node is being drained: handing the leadership over");

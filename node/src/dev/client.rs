@@ -70,12 +70,8 @@ impl Client {
     }
 
     pub(super) async fn apply(&self, spec: v1::ServiceSpec) -> Result<(), DevError> {
-        let request = v1::ApplyRequest {
-            request: None,
-            services: vec![spec],
-            if_revision: None,
-            dry_run: false,
-        };
+        let request =
+            v1::ApplyRequest { request: None, services: vec![spec], if_revision: None, dry_run: false };
         self.ask("apply", |mut c| {
             let request = request.clone();
             async move { c.apply(request).await }

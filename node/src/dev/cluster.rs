@@ -17,6 +17,8 @@ use crate::config::{self, Config};
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// The port of the first agent, if it is free; the others follow in steps of ten.
 const FIRST_PORT: u16 = 7420;
+const CONTEXT_FILE: &str = "context.toml";
+const EXAMPLE_FILE: &str = "hello.toml";
 
 /// A cluster of processes.
 pub(super) struct DevCluster {
@@ -90,7 +92,7 @@ impl DevCluster {
     }
 
     pub(super) fn write_context(&self) -> Result<PathBuf, DevError> {
-        let path = self.dir.join("context.toml");
+        let path = self.dir.join(CONTEXT_FILE);
         let text = format!("endpoints = {:?}\n", self.addresses());
         std::fs::write(&path, text).map_err(DevError::io(format!("{}", path.display())))?;
         Ok(path)
@@ -98,7 +100,7 @@ impl DevCluster {
 
     /// An example service that says when it runs and where.
     pub(super) fn write_example(&self) -> Result<PathBuf, DevError> {
-        let path = self.dir.join("hello.toml");
+        let path = self.dir.join(EXAMPLE_FILE);
         let text = format!(
             "[[service]]\nname = \"hello\"\nmode = \"exclusive\"\n\n[[service.task]]\nname = \"stamp\"\n\
              [service.task.exec]\ncommand = [{:?}, \"stamp\", {:?}]\n",
@@ -176,9 +178,14 @@ impl DevCluster {
             return std::fs::remove_dir_all(&self.dir)
                 .map_err(DevError::io(format!("removing {}", self.dir.display())));
         }
-        for node in &self.nodes {
-            std::fs::remove_dir_all(&node.dir)
-                .map_err(DevError::io(format!("removing {}", node.dir.display())))?;
+        // A directory of the user's own keeps what was there before.
+        let directories = self.nodes.iter().map(|n| n.dir.clone()).chain([self.stamps()]);
+        for directory in directories.filter(|d| d.exists()) {
+            std::fs::remove_dir_all(&directory)
+                .map_err(DevError::io(format!("removing {}", directory.display())))?;
+        }
+        for file in [CONTEXT_FILE, EXAMPLE_FILE].map(|f| self.dir.join(f)).iter().filter(|f| f.exists()) {
+            std::fs::remove_file(file).map_err(DevError::io(format!("removing {}", file.display())))?;
         }
         Ok(())
     }
@@ -227,7 +234,10 @@ impl DevNode {
         config::load(Some(&self.config_path()), &[]).map_err(|e| DevError::Broken(e.to_string()))
     }
 
-    #[allow(clippy::disallowed_methods, reason = "a development cluster's agents are children of this program")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a development cluster's agents are children of this program"
+    )]
     fn start(&mut self, exe: &Path) -> Result<(), DevError> {
         let log_path = self.dir.join("agent.log");
         let log = std::fs::OpenOptions::new().create(true).append(true).open(&log_path);

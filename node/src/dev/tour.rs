@@ -29,6 +29,7 @@ struct Gap {
 pub(super) async fn play(cluster: &mut DevCluster, client: &Client) -> Result<(), DevError> {
     client.apply(example(cluster)?).await?;
     let mut host = wait_running(client).await?;
+    wait_stamped(cluster, &host).await?;
     say(&format!("\nservice {SERVICE} (exclusive: never two) runs on {host}"));
     let mut gaps = Vec::new();
     for leads in [true, false] {
@@ -58,8 +59,7 @@ fn host_of(status: &ClusterStatus) -> Option<&str> {
 }
 
 async fn wait_running(client: &Client) -> Result<String, DevError> {
-    let status =
-        client.until(STEP_TIMEOUT, "the service to run", |s| host_of(s).is_some()).await?;
+    let status = client.until(STEP_TIMEOUT, "the service to run", |s| host_of(s).is_some()).await?;
     Ok(host_of(&status).unwrap_or_default().to_owned())
 }
 
@@ -87,15 +87,25 @@ async fn crash_round(
         })
         .await?;
     say(&format!("  {host} is back; {SERVICE} stays where it is"));
-    wait_running(client).await
+    let now = wait_running(client).await?;
+    wait_stamped(cluster, &now).await?;
+    Ok(now)
 }
 
-async fn make_leader(
-    cluster: &DevCluster,
-    client: &Client,
-    host: &str,
-    leads: bool,
-) -> Result<(), DevError> {
+/// Running is not yet stamping: a copy that is killed before its first stamp leaves nothing to measure from.
+async fn wait_stamped(cluster: &DevCluster, host: &str) -> Result<(), DevError> {
+    let until = clock::monotonic() + STEP_TIMEOUT;
+    while runs(cluster)?.last().is_none_or(|run| run.node != host) {
+        if clock::monotonic() > until {
+            let what = format!("the first stamp of {SERVICE} on {host}");
+            return Err(DevError::TimedOut { what, waited_s: STEP_TIMEOUT.as_secs() });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+async fn make_leader(cluster: &DevCluster, client: &Client, host: &str, leads: bool) -> Result<(), DevError> {
     let is_so = |leader: &str| !leader.is_empty() && (leader == host) == leads;
     if is_so(&client.status().await?.leader) {
         return Ok(());

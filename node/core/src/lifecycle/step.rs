@@ -23,28 +23,30 @@ impl Instance {
         }
     }
 
-    /// Starts the first task that does not run, once all before it run and are healthy.
     fn start(&self, desired: Desired<'_>, now: Duration) -> Action {
-        for (index, (task, spec)) in self.tasks.iter().zip(&desired.spec.tasks).enumerate() {
+        self.bring_up(self.tasks.len(), desired, now)
+            .unwrap_or_else(|| self.report_or(InstanceState::Running, None, Action::Idle))
+    }
+
+    /// What the first of these tasks that is not up needs; none once they all run and are healthy.
+    fn bring_up(&self, tasks: usize, desired: Desired<'_>, now: Duration) -> Option<Action> {
+        let waits = || self.report_or(InstanceState::Starting, None, Action::Idle);
+        for (index, (task, spec)) in self.tasks.iter().zip(&desired.spec.tasks).take(tasks).enumerate() {
             match task {
                 // Tasks after a missing one depend on it: they end first.
                 TaskState::Stopped => {
-                    return self.stop_from(index + 1, desired, now).unwrap_or(Action::StartTask(index));
+                    return self.stop_from(index + 1, desired, now).or(Some(Action::StartTask(index)));
                 }
                 TaskState::Running { healthy: Some(true) } => {}
                 TaskState::Running { healthy: None } if spec.health.is_none() => {}
-                TaskState::Starting | TaskState::Running { .. } => {
-                    return self.report_or(InstanceState::Starting, None, Action::Idle);
-                }
+                TaskState::Starting | TaskState::Running { .. } => return Some(waits()),
                 // It was to be stopped, and is wanted again: its end comes first.
                 TaskState::Stopping { .. } => {
-                    return self
-                        .stop_from(index, desired, now)
-                        .unwrap_or_else(|| self.report_or(InstanceState::Starting, None, Action::Idle));
+                    return self.stop_from(index, desired, now).or_else(|| Some(waits()));
                 }
             }
         }
-        self.report_or(InstanceState::Running, None, Action::Idle)
+        None
     }
 
     /// After a failure: the failed task and all after it are stopped in reverse order and started anew, at once
@@ -69,7 +71,8 @@ impl Instance {
         if now < at {
             return self.report_or(InstanceState::Failed, Some(message), Action::WaitUntil(at));
         }
-        Action::StartTask(failure.task)
+        // What comes before it may have been stopped meanwhile.
+        self.bring_up(failure.task, desired, now).unwrap_or(Action::StartTask(failure.task))
     }
 
     fn restarts_within(&self, policy: &RestartPolicy, now: Duration) -> u32 {

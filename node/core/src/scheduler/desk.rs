@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::plan::{Action, ActionKind, Plan};
-use crate::id::{Generation, NodeId, Revision, ServiceName, SlotId};
+use crate::id::{Generation, NodeId, Revision, ServiceName, SessionId, SlotId};
 use crate::spec::{Labels, Mode, Resources};
 use crate::state::State;
 use crate::state::node::{LostCause, Node};
@@ -26,6 +26,8 @@ pub(super) struct Desk {
     /// `apart`, in both directions.
     apart: BTreeMap<ServiceName, BTreeSet<ServiceName>>,
     steps: Vec<Action>,
+    /// The exclusive slots that the loss of a node freed just now, and the node's name.
+    freed: Option<(String, BTreeSet<SlotId>)>,
 }
 
 /// A node's labels and what is on it.
@@ -63,7 +65,7 @@ impl Desk {
         state.revision = Revision(state.revision.0 + 1);
         let host = |node: &Node| Host { labels: node.all_labels(), ..Host::default() };
         let hosts = state.nodes.iter().map(|(id, node)| (*id, host(node))).collect();
-        let mut desk = Self { state, now, hosts, apart: BTreeMap::new(), steps: Vec::new() };
+        let mut desk = Self { state, now, hosts, apart: BTreeMap::new(), steps: Vec::new(), freed: None };
         let slots = desk.state.slots.clone();
         for (id, slot) in &slots {
             desk.charge(id, slot, true);
@@ -75,6 +77,22 @@ impl Desk {
             }
         }
         desk
+    }
+
+    /// The desk after a session was closed.
+    pub(super) fn after_loss(state: &State, session: SessionId, now: Stamp) -> Self {
+        let mut desk = Self::new(state.without_session(session), now);
+        if let Some(node) = state.sessions.get(&session).map(|s| s.node) {
+            let slots = state.placements_on(node).map(|(id, _)| id.clone()).collect();
+            desk.freed = Some((state.name_of(node), slots));
+        }
+        desk
+    }
+
+    /// What made a vacant slot vacant, if that is what is dealt with just now.
+    pub(super) fn loss_of(&self, slot: &SlotId) -> String {
+        let freed = self.freed.as_ref().filter(|(_, slots)| slots.contains(slot));
+        freed.map(|(node, _)| format!("{node} was lost; ")).unwrap_or_default()
     }
 
     pub(super) fn into_plan(self, base: Revision) -> Plan {

@@ -1,10 +1,12 @@
 //! Drains: everything moves away, replacements first where two may overlap; what has nowhere to go stays until
 //! the deadline.
 
+use std::collections::BTreeSet;
+
 use super::desk::Desk;
 use super::moves::{ask, relocate, settled};
 use super::question::Purpose;
-use crate::id::{Generation, NodeId, SlotId};
+use crate::id::{Generation, NodeId, ServiceName, SlotId};
 use crate::spec::Mode;
 use crate::state::node::Node;
 use crate::state::slot::{Phase, Placement};
@@ -43,11 +45,29 @@ fn drain_node(desk: &mut Desk, node: NodeId) {
     }
 }
 
-/// What is on the node, the most important first.
+/// What is on the node: what others wait for first, so that they follow once it runs again; then by importance.
 fn placements(desk: &Desk, node: NodeId) -> Vec<(SlotId, Generation)> {
     let mut here: Vec<_> = desk.state.placements_on(node).map(|(id, p)| (id.clone(), p.generation)).collect();
-    here.sort_by_key(|(id, _)| desk.service(&id.service).map(|s| std::cmp::Reverse(s.spec.priority)));
+    here.sort_by_cached_key(|(id, _)| {
+        let priority = desk.service(&id.service).map_or(0, |s| s.spec.priority);
+        (awaited(desk, &id.service), std::cmp::Reverse(priority))
+    });
     here
+}
+
+/// How many services have to run before this one, directly or through others.
+fn awaited(desk: &Desk, service: &ServiceName) -> usize {
+    let mut seen = BTreeSet::new();
+    let mut open = vec![service.clone()];
+    while let Some(name) = open.pop() {
+        let Some(service) = desk.service(&name) else { continue };
+        for before in &service.spec.placement.after {
+            if seen.insert(before.clone()) {
+                open.push(before.clone());
+            }
+        }
+    }
+    seen.len()
 }
 
 fn empty(desk: &mut Desk, node: NodeId, slot: &SlotId, generation: Generation, overdue: bool) {

@@ -7,7 +7,7 @@ use super::desk::Desk;
 use super::item::{Item, ItemAction, NodeVerdict, items_of_plan};
 use super::plan::ActionKind;
 use super::question::{Candidate, Purpose, Question};
-use super::refused::{Refused, span};
+use super::refused::{Refused, ago, span};
 use super::{plan, plan::Plan};
 use crate::id::{NodeId, ServiceName, SlotId};
 use crate::refusal::Refusal;
@@ -112,7 +112,7 @@ fn why_kept(desk: &Desk, slot: &SlotId, placement: &crate::state::slot::Placemen
         Phase::Adrift { since } => {
             let service = desk.service(&slot.service);
             let due = service.map(|s| since.plus(s.spec.replace_after)).unwrap_or_default();
-            let lost = format!("{} was lost {} ago", desk.name(placement.node), span(desk.now.since(since)));
+            let lost = format!("{} was lost {}", desk.name(placement.node), ago(desk.now.since(since)));
             match due.since(desk.now) {
                 _ if desk.brake_is_on() => {
                     format!("{lost}; left alone, because more than half of the nodes look lost at once")

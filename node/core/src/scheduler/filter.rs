@@ -2,7 +2,7 @@
 
 use super::backoff::refused_until;
 use super::question::{Purpose, Question};
-use super::refused::{Refused, Resource, requirement_text};
+use super::refused::{Refused, Resource};
 use crate::command::Role;
 use crate::id::NodeId;
 use crate::spec::{Enforcement, Mode};
@@ -72,7 +72,7 @@ fn requirements(question: &Question<'_>, node: &Node) -> Vec<Refused> {
         question.spec().placement.require.iter().filter(|r| !r.holds(node.name.as_str(), &host.labels));
     broken
         .map(|r| Refused::Requirement {
-            required: requirement_text(r),
+            required: r.to_string(),
             value: if r.label == "node" {
                 Some(node.name.to_string())
             } else {

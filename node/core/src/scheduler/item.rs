@@ -7,6 +7,7 @@ use super::explain::{candidates, why_unplaced};
 use super::plan::{Action, ActionKind, Plan};
 use super::question::Candidate;
 use crate::id::{NodeId, ServiceName, SlotId};
+use crate::spec::Mode;
 use crate::state::State;
 use crate::state::slot::Phase;
 use crate::time::Stamp;
@@ -102,17 +103,26 @@ impl NodeVerdict {
 #[must_use]
 pub fn items_of_plan(state: &State, plan: &Plan, now: Stamp) -> Vec<Item> {
     let mut items: Vec<Item> = plan.actions.iter().map(|action| of_action(state, action)).collect();
-    let planned: BTreeSet<&SlotId> = plan.actions.iter().map(|a| &a.slot).collect();
-    let desk = Desk::new(state.clone(), now);
+    // What the plan itself takes up is taken into account.
+    let desk = Desk::new(state.with_plan(plan), now);
     for service in desk.services_in_order() {
         for slot in desk.wanted_slots(&service) {
             let held = desk.slot(&slot).is_some_and(|s| !s.placements.is_empty());
-            if !held && !planned.contains(&slot) {
+            if !held && !is_suspended(&desk, &slot) {
                 items.push(unplaced(&desk, slot));
             }
         }
     }
     items
+}
+
+/// Whether the slot of an `everywhere` service is vacant because its node takes nothing now: that is no lack.
+fn is_suspended(desk: &Desk, slot: &SlotId) -> bool {
+    let everywhere = desk.service(&slot.service).is_some_and(|s| s.spec.mode == Mode::Everywhere);
+    everywhere
+        && desk
+            .node(NodeId(slot.index))
+            .is_none_or(|n| n.session.is_none() || n.drain.is_some() || n.cordoned || n.maintenance)
 }
 
 pub(super) fn unplaced(desk: &Desk, slot: SlotId) -> Item {

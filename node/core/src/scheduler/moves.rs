@@ -24,7 +24,10 @@ pub(super) fn ask(desk: &Desk, slot: &SlotId, purpose: Purpose) -> Option<Choice
 /// Moves an instance: an exclusive one, or one that is started anew in place, is stopped first; of any other a
 /// replacement is started first.
 pub(super) fn relocate(desk: &mut Desk, slot: &SlotId, from: &Placement, choice: &Choice, why: &str) -> bool {
-    let reason = format!("{why}; {}", choice.why);
+    let reason = match why {
+        "" => choice.why.clone(),
+        why => format!("{why}; {}", choice.why),
+    };
     let stop_first = desk.state.is_exclusive(&slot.service) || choice.target.node == from.node;
     let kind = if stop_first {
         ActionKind::Revoke { generation: from.generation, target: Some(choice.target) }
@@ -52,7 +55,8 @@ pub(super) fn retarget(desk: &mut Desk) {
         match choice {
             Some(choice) => {
                 let kind = ActionKind::Revoke { generation, target: Some(choice.target) };
-                desk.step(id, kind, choice.why);
+                let why = if target.is_some() { "its target was lost; " } else { "" };
+                desk.step(id, kind, format!("{why}{}", choice.why));
             }
             None if target.is_some() => {
                 desk.revoke(id, generation, "its target is lost");
@@ -75,7 +79,7 @@ pub(super) fn grant_wishes(desk: &mut Desk) {
         let Some(from) = settled(desk, id).filter(|p| p.node != wish) else { continue };
         let choice = ask(desk, id, Purpose::Leave(from.node)).filter(|c| c.target.node == wish);
         if let Some(choice) = choice {
-            relocate(desk, id, &from, &choice, "a move was asked for");
+            relocate(desk, id, &from, &choice, "");
         }
     }
 }

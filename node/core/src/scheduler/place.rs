@@ -3,7 +3,7 @@
 use super::desk::Desk;
 use super::plan::ActionKind;
 use super::question::{Purpose, Question};
-use super::refused::span;
+use super::refused::ago;
 use crate::id::SlotId;
 use crate::spec::Mode;
 use crate::state::slot::{Phase, Placement};
@@ -39,7 +39,7 @@ fn place(desk: &mut Desk, slot: &SlotId) {
 /// Why the slot needs a placement now; none if it has one, or may still get one back.
 fn occasion(desk: &Desk, slot: &SlotId) -> Option<String> {
     let placements = desk.slot(slot).map_or(&[][..], |s| &s.placements);
-    let Some(last) = placements.last() else { return Some(String::new()) };
+    let Some(last) = placements.last() else { return Some(desk.loss_of(slot)) };
     let replicated =
         desk.service(&slot.service).is_some_and(|s| matches!(s.spec.mode, Mode::Replicated { .. }));
     if !replicated || placements.iter().any(|p| !may_be_replaced(desk, slot, p)) {
@@ -47,11 +47,7 @@ fn occasion(desk: &Desk, slot: &SlotId) -> Option<String> {
     }
     Some(match last.phase {
         Phase::Adrift { since } => {
-            format!(
-                "replaces the one on {}, lost {} ago; ",
-                desk.name(last.node),
-                span(desk.now.since(since))
-            )
+            format!("replaces the one on {}, lost {}; ", desk.name(last.node), ago(desk.now.since(since)))
         }
         Phase::Active | Phase::Revoking { .. } => {
             format!("replaces the one on {}, which is lost; ", desk.name(last.node))

@@ -92,6 +92,8 @@ impl<'a> Question<'a> {
         let Some((node, _)) = best else { return self.choose_again() };
         let why = if self.entry.is_some_and(|e| e.wish == Some(node.id)) {
             "an operator asked for it".to_owned()
+        } else if self.purpose == Purpose::Stay(node.id) {
+            "in place".to_owned()
         } else if eligible.len() == 1 {
             "the only eligible node".to_owned()
         } else {

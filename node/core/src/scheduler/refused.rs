@@ -4,7 +4,6 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::id::{NodeName, ServiceName};
-use crate::spec::selector::{Requirement, Test};
 use crate::state::node::LostCause;
 
 /// One reason against one node.
@@ -102,9 +101,9 @@ impl fmt::Display for Refused {
             Self::NoSession { lost: Some((LostCause::Joining, _)) } => {
                 write!(f, "has not opened a session yet")
             }
-            Self::NoSession { lost: Some((LostCause::Silent, ago)) } => write!(f, "lost {} ago", span(*ago)),
-            Self::NoSession { lost: Some((LostCause::Fenced, ago)) } => {
-                write!(f, "ended its session in order {} ago", span(*ago))
+            Self::NoSession { lost: Some((LostCause::Silent, time)) } => write!(f, "lost {}", ago(*time)),
+            Self::NoSession { lost: Some((LostCause::Fenced, time)) } => {
+                write!(f, "ended its session in order {}", ago(*time))
             }
             Self::Witness => write!(f, "is a witness: it votes and runs no services"),
             Self::Maintenance => write!(f, "in maintenance"),
@@ -132,7 +131,7 @@ impl fmt::Display for Refused {
             Self::Room { resource: Resource::Memory, needs, free } => {
                 write!(f, "needs {needs} MiB of memory, {free} are free")
             }
-            Self::Failed { ago, message } => write!(f, "failed here {} ago: {message}", span(*ago)),
+            Self::Failed { ago: time, message } => write!(f, "failed here {}: {message}", ago(*time)),
         }
     }
 }
@@ -149,20 +148,8 @@ pub fn span(time: Duration) -> String {
     }
 }
 
-/// A requirement in the grammar of service files.
+/// How long ago something was, as people say it.
 #[must_use]
-pub fn requirement_text(requirement: &Requirement) -> String {
-    let label = &requirement.label;
-    match &requirement.test {
-        Test::In(values) => match values.as_slice() {
-            [value] => format!("{label} == {value}"),
-            _ => format!("{label} in ({})", values.join(", ")),
-        },
-        Test::NotIn(values) => match values.as_slice() {
-            [value] => format!("{label} != {value}"),
-            _ => format!("{label} not in ({})", values.join(", ")),
-        },
-        Test::Has => format!("has {label}"),
-        Test::HasNot => format!("not has {label}"),
-    }
+pub fn ago(time: Duration) -> String {
+    if time < Duration::from_secs(1) { "just now".to_owned() } else { format!("{} ago", span(time)) }
 }

@@ -6,7 +6,6 @@ use std::fmt;
 
 use super::desk::home;
 use super::question::{Purpose, Question};
-use super::refused::requirement_text;
 use crate::id::NodeId;
 use crate::spec::Mode;
 
@@ -88,7 +87,7 @@ impl Question<'_> {
         let host = self.desk.hosts.get(&node);
         let holds = move |p: &&crate::spec::Preference| host.is_some_and(|h| p.label.holds(name, &h.labels));
         let wishes = self.spec().placement.prefer.iter().filter(holds);
-        wishes.map(|p| (Part::Prefer(requirement_text(&p.label)), PREFER * i64::from(p.weight)))
+        wishes.map(|p| (Part::Prefer(p.label.to_string()), PREFER * i64::from(p.weight)))
     }
 
     /// The node's load with this instance on it.

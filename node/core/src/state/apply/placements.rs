@@ -126,7 +126,11 @@ impl State {
             Phase::Revoking { since, .. } => since,
             Phase::Active | Phase::Adrift { .. } => self.now,
         };
-        self.edit_placement(slot, generation, |p| p.phase = Phase::Revoking { target, since });
+        self.edit_placement(slot, generation, |p| {
+            p.phase = Phase::Revoking { target, since };
+            // Why it leaves is why it will be at its target.
+            reason.clone_into(&mut p.reason);
+        });
         let message = match target {
             Some(t) => format!(
                 "instance {slot} moves from {} to {}: {reason}",
@@ -187,7 +191,7 @@ impl State {
         }
         if let Phase::Revoking { target: Some(target), .. } = placement.phase {
             // The target may have been lost meanwhile; then the slot stays vacant and the scheduler decides anew.
-            if let Err(why) = self.assign(&stopped.slot, target, "moved as planned", events) {
+            if let Err(why) = self.assign(&stopped.slot, target, &placement.reason, events) {
                 let message = format!("instance {} could not move as planned: {why}", stopped.slot);
                 events.push(self.service_event(EventKind::PlanRefused, &stopped.slot.service, message));
             }

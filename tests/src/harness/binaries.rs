@@ -20,8 +20,9 @@ impl Binaries {
     /// When one is missing.
     pub fn find() -> Result<Self, HarnessError> {
         let here = std::env::current_exe().map_err(HarnessError::io("the path of this program"))?;
-        // target/debug/deps/real-…: the binaries stand one directory up; those of benchmarks too.
-        let dir = here.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        // Tests are target/PROFILE/deps/real-…, one directory below the binaries; the benchmark stands beside them.
+        let dir = here.parent().unwrap_or(Path::new("/"));
+        let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
         let named = |name: &str| {
             let path = dir.join(name);
             if path.is_file() { Ok(path) } else { Err(HarnessError::NoBinary(path)) }

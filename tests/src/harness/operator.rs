@@ -1,5 +1,6 @@
 //! What an operator does, through the API.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_core::spec::ServiceSpec;
@@ -180,7 +181,7 @@ impl Api {
     pub fn annotations(
         &self,
         service: &str,
-    ) -> Result<std::collections::HashMap<String, String>, HarnessError> {
+    ) -> Result<BTreeMap<String, String>, HarnessError> {
         let request = v1::ListServicesRequest { names: vec![service.to_owned()], stale: false };
         let ask = move |mut c: Client| {
             let request = request.clone();

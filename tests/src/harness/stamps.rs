@@ -110,6 +110,16 @@ impl Stamps {
     }
 }
 
+/// All stamps of one copy.
+///
+/// # Errors
+/// When its file can't be read.
+pub fn read(path: &Path) -> Result<Vec<Moment>, HarnessError> {
+    let bytes = std::fs::read(path).map_err(HarnessError::io(format!("{}", path.display())))?;
+    let stamps = bytes.chunks_exact(size_of::<u64>()).filter_map(|chunk| chunk.try_into().ok());
+    Ok(stamps.map(u64::from_le_bytes).map(Moment).collect())
+}
+
 fn line(run: &Run) -> String {
     let length = Duration::from_nanos(run.last_ns - run.first_ns);
     format!(

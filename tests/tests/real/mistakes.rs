@@ -15,6 +15,7 @@ pub fn trials(stage: &Stage) -> Vec<Trial> {
     vec![
         stage.own("mistakes::before_a_cluster_exists", 1, before_a_cluster),
         stage.own("mistakes::data_directories", 1, data_directories),
+        stage.own("mistakes::without_a_quorum", 3, without_a_quorum),
         stage.shared("mistakes::joining", joining),
         stage.shared("mistakes::of_operators", operators),
         stage.shared("mistakes::services_that_cannot_run", services),
@@ -54,7 +55,13 @@ fn data_directories(cluster: &mut Cluster) -> Played {
     said("muster agent on a clone", status, &text, 107, &["0123456789abcdef", "copy of a disk image"])?;
     edit(&identity, "{ damaged")?;
     let (status, text) = agent(host)?;
-    said("muster agent with a damaged identity", status, &text, 1, &["identity.json is damaged", "restore"])?;
+    said(
+        "muster agent with a damaged identity",
+        status,
+        &text,
+        78,
+        &["identity.json is damaged", "restore"],
+    )?;
     edit(&identity, &good)?;
 
     let format = host.data_dir().join("FORMAT");
@@ -94,6 +101,31 @@ fn port_in_use(host: &mut muster_tests::harness::Host) -> Played {
     said("muster agent without its port", status, &text, 1, &["10.77.0.1:7420", "another program"])
 }
 
+/// With two of three voters gone nothing is changed, everything says why, and all is well when they are back.
+fn without_a_quorum(cluster: &mut Cluster) -> Played {
+    cluster.form()?;
+    let leader = cluster.api().leader()?;
+    for host in cluster.others(&[&leader]) {
+        cluster.host(&host)?.crash()?;
+    }
+    let name = cluster.outsider()?;
+    let (left, token) = (cluster.host(&leader)?.endpoint(), cluster.token().to_owned());
+    let joined = cluster.outside(&name)?.muster("join", &["--insecure", "--token", &token, &left])?;
+    if ![75, 106].contains(&joined.status) {
+        return Err(HarnessError::broken(format!("joining without a quorum ended with {joined:?}")));
+    }
+    says(&joined, joined.status, &["hint"])?;
+    says(&cluster.musterctl(&["cordon", "n1", "--timeout", "2s"])?, 64, &["cordon"])?;
+    says(&cluster.musterctl(&["node", "cordon", "n1", "--timeout", "2s"])?, 106, &["quorum", "hint"])?;
+    says(&cluster.musterctl(&["status", "--timeout", "2s"])?, 106, &["quorum", "--stale"])?;
+    says(&cluster.musterctl(&["status", "--stale", "--timeout", "2s"])?, 106, &["n1", "n2", "n3", "own copy"])?;
+    for host in cluster.others(&[&leader]) {
+        cluster.host(&host)?.start()?;
+    }
+    cluster.whole()?;
+    says(&cluster.outside(&name)?.muster("join", &["--insecure", "--token", &token, &left])?, 0, &["joined"])
+}
+
 fn joining(cluster: &mut Cluster) -> Played {
     let name = cluster.outsider()?;
     let once = cluster.api().create_token(Duration::from_secs(60), 1)?;
@@ -105,7 +137,7 @@ fn joining(cluster: &mut Cluster) -> Played {
     let join = |token: &str, to: &str| host.muster("join", &["--insecure", "--token", token, to]);
     says(&join("nonsense", &first)?, 78, &["muster1.ID.SECRET", "token create"])?;
     says(&join(&once, "10.77.0.250:7420")?, 69, &["10.77.0.250:7420", "no agent answered"])?;
-    says(&join(&once, &first.replace("7420", "7421"))?, 69, &["10.77.0.1:7421"])?;
+    says(&join(&once, &first.replace("7420", "7421"))?, 69, &["10.77.0.1:7421", "port 7420"])?;
     says(&join(&unknown, &first)?, 77, &["not known here", "token create"])?;
     says(&join(&expiring, &first)?, 77, &["expired", "token create"])?;
     says(&join(&once, &first)?, 0, &["joined"])?;
@@ -115,7 +147,11 @@ fn joining(cluster: &mut Cluster) -> Played {
     says(&join(&once, &first)?, 77, &["used up", "token create"])?;
     let fresh = cluster.api().create_token(Duration::from_secs(60), 1)?;
     let host = cluster.outside(&name)?;
-    says(&host.muster("join", &["--insecure", "--token", &fresh, &first])?, 108, &["in the cluster already"])?;
+    says(
+        &host.muster("join", &["--insecure", "--token", &fresh, &first])?,
+        108,
+        &["in the cluster already"],
+    )?;
     // It never started: it can be removed as what it is, a node that is not there.
     says(&cluster.musterctl(&["node", "remove", &name, "--yes"])?, 0, &[])
 }
@@ -179,7 +215,9 @@ fn services(cluster: &mut Cluster) -> Played {
     };
     let judged = shows("command", &["/nowhere/program: no such file"])
         .and_then(|()| shows("user", &["user nobody-of-that-name does not exist"]))
-        .and_then(|()| says(&cluster.musterctl(&["service", "explain", "label"])?, 0, &["disk", "n1", "n2", "n3"]))
+        .and_then(|()| {
+            says(&cluster.musterctl(&["service", "explain", "label"])?, 0, &["disk", "n1", "n2", "n3"])
+        })
         .and_then(|()| says(&cluster.musterctl(&["status", "--check"])?, 2, &["label"]));
     for name in ["label", "command", "user"] {
         cluster.api().remove_service(name)?;

@@ -37,7 +37,16 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let obstacle = if arguments.list { None } else { binaries::obstacle() };
     let stage = Stage::new(obstacle, binaries::all_required());
-    let trials = [crash::trials, partition::trials, processes::trials, planned::trials, replicated::trials, servers::trials, members::trials, mistakes::trials];
+    let trials = [
+        crash::trials,
+        partition::trials,
+        processes::trials,
+        planned::trials,
+        replicated::trials,
+        servers::trials,
+        members::trials,
+        mistakes::trials,
+    ];
     let conclusion = libtest_mimic::run(&arguments, trials.iter().flat_map(|of| of(&stage)).collect());
     stage.close();
     conclusion.exit_code()

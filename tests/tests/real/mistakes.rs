@@ -115,7 +115,11 @@ fn joining(cluster: &mut Cluster) -> Played {
     says(&join(&once, &first)?, 77, &["used up", "token create"])?;
     let fresh = cluster.api().create_token(Duration::from_secs(60), 1)?;
     let host = cluster.outside(&name)?;
-    says(&host.muster("join", &["--insecure", "--token", &fresh, &first])?, 108, &["in the cluster already"])?;
+    says(
+        &host.muster("join", &["--insecure", "--token", &fresh, &first])?,
+        108,
+        &["in the cluster already"],
+    )?;
     // It never started: it can be removed as what it is, a node that is not there.
     says(&cluster.musterctl(&["node", "remove", &name, "--yes"])?, 0, &[])
 }
@@ -179,7 +183,9 @@ fn services(cluster: &mut Cluster) -> Played {
     };
     let judged = shows("command", &["/nowhere/program"])
         .and_then(|()| shows("user", &["nobody-of-that-name"]))
-        .and_then(|()| says(&cluster.musterctl(&["service", "explain", "label"])?, 0, &["disk", "n1", "n2", "n3"]))
+        .and_then(|()| {
+            says(&cluster.musterctl(&["service", "explain", "label"])?, 0, &["disk", "n1", "n2", "n3"])
+        })
         .and_then(|()| says(&cluster.musterctl(&["status", "--check"])?, 2, &["label"]));
     for name in ["label", "command", "user"] {
         cluster.api().remove_service(name)?;

@@ -69,11 +69,14 @@ fn drain_replaces_first(cluster: &mut Cluster) -> Played {
 fn never_below(cluster: &Cluster, service: &str, copies: usize, since: Moment) -> Played {
     let now = Moment::now();
     let runs = cluster.stamps().runs(service)?;
-    let ends = runs.iter().map(|run| Moment(run.last_ns)).filter(|end| *end > since && now.since(*end) > SILENT);
+    let ends =
+        runs.iter().map(|run| Moment(run.last_ns)).filter(|end| *end > since && now.since(*end) > SILENT);
     for end in ends {
         let left = runs.iter().filter(|run| run.first_ns <= end.0 && run.last_ns > end.0).count();
         if left < copies {
-            return Err(HarnessError::broken(format!("only {left} copies of {service} ran for a time: {runs:?}")));
+            return Err(HarnessError::broken(format!(
+                "only {left} copies of {service} ran for a time: {runs:?}"
+            )));
         }
     }
     Ok(())

@@ -87,7 +87,12 @@ fn report_memory(group: &Group, role: &str, report: &mut Report) {
     let Group { node, agent, guards } = group;
     let agent = Memory::of(*agent);
     let all: Memory = guards.iter().copied().map(Memory::of).sum();
-    report.amount(format!("agent of {node} ({role}), RSS"), bytes_mib(agent.rss_bytes), "MiB", Some(AGENT_MIB));
+    report.amount(
+        format!("agent of {node} ({role}), RSS"),
+        bytes_mib(agent.rss_bytes),
+        "MiB",
+        Some(AGENT_MIB),
+    );
     report.amount(format!("agent of {node} ({role}), PSS"), bytes_mib(agent.pss_bytes), "MiB", None);
     let what = format!("guard, shims and inits of {node} ({} processes)", guards.len());
     report.amount(format!("{what}, RSS"), bytes_mib(all.rss_bytes), "MiB", Some(GUARD_MIB));
@@ -126,7 +131,8 @@ fn status_time(
     stop: &Interrupt,
     report: &mut Report,
 ) -> Result<(), HarnessError> {
-    let (namespace, program) = (cluster.network().switch(), cluster.binaries().musterctl.display().to_string());
+    let (namespace, program) =
+        (cluster.network().switch(), cluster.binaries().musterctl.display().to_string());
     let endpoints: Vec<String> = cluster.hosts().iter().map(Host::endpoint).collect();
     let stop = stop.clone();
     // A thread of its own, since it stays in the namespace that it enters.
@@ -143,7 +149,8 @@ fn status_time(
         }
         Ok::<_, HarnessError>(samples)
     });
-    let samples = measured.join().map_err(|_| HarnessError::broken("the thread of the status panicked"))??;
+    let samples =
+        measured.join().map_err(|_| HarnessError::broken("the thread of the status panicked"))??;
     let row = Timing { target_median_ms: Some(STATUS_MS), ..Timing::untargeted("idle", "musterctl status") };
     report.timings.push(row.with(&samples));
     Ok(())

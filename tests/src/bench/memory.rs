@@ -73,7 +73,8 @@ mod tests {
 
     #[test]
     fn memory_is_read_in_bytes() {
-        let memory = parse("5581-7ffd ---p [rollup]\nRss:      2048 kB\nPss:      1024 kB\nPss_Dirty: 9 kB\n");
+        let memory =
+            parse("5581-7ffd ---p [rollup]\nRss:      2048 kB\nPss:      1024 kB\nPss_Dirty: 9 kB\n");
         assert_eq!((memory.rss_bytes, memory.pss_bytes), (2 << 20, 1 << 20));
     }
 }

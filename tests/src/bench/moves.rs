@@ -3,8 +3,8 @@
 
 use super::report::{Report, Timing};
 use super::{Interrupt, Scene};
-use crate::harness::HarnessError;
 use crate::bench::scene::SERVICE;
+use crate::harness::HarnessError;
 
 /// Target of the median, in milliseconds.
 const MEDIAN_MS: f64 = 30.0;

@@ -171,8 +171,7 @@ impl Report {
             row.push(verdict(t.is_met()));
             row
         };
-        let head =
-            ["gap, ms", "runs", "median", "p95", "max", "overlap", "target (median / max)", "reached"];
+        let head = ["gap, ms", "runs", "median", "p95", "max", "overlap", "target (median / max)", "reached"];
         Section::new(&head, self.timings.iter().map(row).collect())
     }
 

@@ -64,7 +64,9 @@ fn setting() -> String {
     let kernel = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned());
     let build = if cfg!(debug_assertions) { "debug" } else { "release" };
     let kernel = kernel.unwrap_or_default();
-    format!("one machine with {processors} processors, Linux {kernel}, three hosts in network namespaces, {build} build")
+    format!(
+        "one machine with {processors} processors, Linux {kernel}, three hosts in network namespaces, {build} build"
+    )
 }
 
 fn parse(mut words: impl Iterator<Item = String>) -> Result<Options, String> {

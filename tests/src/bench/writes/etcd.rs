@@ -127,7 +127,8 @@ impl Put {
 
 impl Target for Put {
     async fn write(&mut self, client: usize, number: u64) -> Result<(), Status> {
-        let request = PutRequest { key: format!("k{client}").into_bytes(), value: value(number).into_bytes() };
+        let request =
+            PutRequest { key: format!("k{client}").into_bytes(), value: value(number).into_bytes() };
         call::<_, Nothing>(self.0.clone(), "/etcdserverpb.KV/Put", request).await.map(|_| ())
     }
 }

@@ -139,12 +139,12 @@ impl Api {
     fn whom_to_ask(&self, turn: usize) -> Option<NodeId> {
         let leader = self.handles.raft.status().leader.map(NodeId);
         let state = self.state();
-        let me = self.handles.me;
-        if leader.is_some() || state.membership.contains(me) || state.standbys.contains(&me) {
+        // One that was taken out of Raft remembers a leader for ever.
+        if state.is_in_raft(self.handles.me) {
             return leader;
         }
         let voters: Vec<NodeId> = state.membership.voters().into_iter().collect();
-        voters.get(turn % voters.len().max(1)).copied()
+        voters.get(turn % voters.len().max(1)).copied().or(leader)
     }
 
     async fn here<A>(&self) -> Try<A> {

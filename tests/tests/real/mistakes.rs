@@ -96,8 +96,8 @@ fn port_in_use(host: &mut muster_tests::harness::Host) -> Played {
 
 fn joining(cluster: &mut Cluster) -> Played {
     let name = cluster.outsider()?;
-    let expiring = cluster.api().create_token(Duration::from_millis(1), 1)?;
     let once = cluster.api().create_token(Duration::from_secs(60), 1)?;
+    let expiring = cluster.api().create_token(Duration::from_millis(1), 1)?;
     wait::pass(Duration::from_millis(50));
     let first = cluster.hosts()[0].endpoint();
     let unknown = unknown_token(cluster.token());
@@ -115,11 +115,7 @@ fn joining(cluster: &mut Cluster) -> Played {
     says(&join(&once, &first)?, 77, &["used up", "token create"])?;
     let fresh = cluster.api().create_token(Duration::from_secs(60), 1)?;
     let host = cluster.outside(&name)?;
-    says(
-        &host.muster("join", &["--insecure", "--token", &fresh, &first])?,
-        108,
-        &["in the cluster already"],
-    )?;
+    says(&host.muster("join", &["--insecure", "--token", &fresh, &first])?, 108, &["in the cluster already"])?;
     // It never started: it can be removed as what it is, a node that is not there.
     says(&cluster.musterctl(&["node", "remove", &name, "--yes"])?, 0, &[])
 }
@@ -181,11 +177,9 @@ fn services(cluster: &mut Cluster) -> Played {
         })?;
         says(&said, 0, words)
     };
-    let judged = shows("command", &["/nowhere/program"])
-        .and_then(|()| shows("user", &["nobody-of-that-name"]))
-        .and_then(|()| {
-            says(&cluster.musterctl(&["service", "explain", "label"])?, 0, &["disk", "n1", "n2", "n3"])
-        })
+    let judged = shows("command", &["/nowhere/program: no such file"])
+        .and_then(|()| shows("user", &["user nobody-of-that-name does not exist"]))
+        .and_then(|()| says(&cluster.musterctl(&["service", "explain", "label"])?, 0, &["disk", "n1", "n2", "n3"]))
         .and_then(|()| says(&cluster.musterctl(&["status", "--check"])?, 2, &["label"]));
     for name in ["label", "command", "user"] {
         cluster.api().remove_service(name)?;

@@ -225,7 +225,7 @@ impl Client {
             || (status.code() == Code::Unavailable && metadata(status, "muster-exit").is_none());
         if retry {
             Try::Again(Again::Told(failure))
-        } else if failure.exit() == Exit::TimedOut {
+        } else if status.code() == Code::DeadlineExceeded && metadata(status, "muster-code").is_none() {
             Try::Final(self.no_answer())
         } else {
             Try::Final(failure)

@@ -126,6 +126,14 @@ impl Run {
         self.client.set_limit(self.timeout.unwrap_or(limit));
     }
 
+    /// Prints that an act was waited for and is done; agents can only tell that it has begun.
+    fn done(&self, mut reply: pb::ActReply, subject: &str, message: &str) -> Result<(), Failure> {
+        if reply.changed {
+            reply.message.clear();
+        }
+        self.acted(reply, subject, message)
+    }
+
     /// Prints what an act did.
     fn acted(&self, reply: pb::ActReply, subject: &str, message: &str) -> Result<(), Failure> {
         let outcome = Outcome::new(reply, subject, message);

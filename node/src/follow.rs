@@ -1,12 +1,16 @@
 //! Nodes outside Raft follow the state by a stream from a node inside: a snapshot, then entries.
+//!
+//! A node that is taken out of Raft is not told by Raft: the leader stops replicating to it with the very entry
+//! that says so, and it may be down at that time. So a member to which nothing happens asks the others.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::id::{NodeId, Revision};
+use muster_core::id::{MembershipId, NodeId, Revision};
 use muster_core::state::State;
 use muster_proto::v1;
+use muster_proto::v1::cluster_client::ClusterClient;
 use muster_proto::v1::node_link_client::NodeLinkClient;
 use muster_wire::StateReader;
 use tokio::sync::watch;
@@ -20,6 +24,8 @@ use crate::replica::NodeReplica;
 const SILENCE: Duration = Duration::from_secs(4);
 /// Between two tries to find somebody to follow.
 const PAUSE: Duration = Duration::from_millis(200);
+/// A member of Raft to which nothing has happened for so long asks whether it still is one.
+const ASK_AFTER: Duration = Duration::from_secs(2);
 /// How long asking somebody may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -34,23 +40,30 @@ pub async fn run(
 ) {
     let mut turn = 0;
     loop {
-        if in_raft(&state.borrow_and_update(), me) {
+        let addresses = candidates(&state.borrow_and_update(), me, &seeds);
+        let address = addresses.get(turn % addresses.len().max(1));
+        turn += 1;
+        let mut taken_out_at = MembershipId::default();
+        if state.borrow().is_in_raft(me) {
             tokio::select! {
                 () = stop.cancelled() => return,
-                changed = state.changed() => if changed.is_err() { return },
+                changed = state.changed() => if changed.is_err() { return } else { continue },
+                () = tokio::time::sleep(ASK_AFTER) => {}
             }
-            continue;
+            let Some(address) = address else { continue };
+            let Some(view) = raft_view(address).await else { continue };
+            let Some(later) = taken_out(&state.borrow(), me, &view) else { continue };
+            tracing::info!(membership = %later, "this node was taken out of Raft: it follows from now on");
+            taken_out_at = later;
         }
-        let addresses = candidates(&state.borrow(), me, &seeds);
-        if let Some(address) = addresses.get(turn % addresses.len().max(1)) {
+        if let Some(address) = address {
             tokio::select! {
                 () = stop.cancelled() => return,
-                why = follow_one(address, &sender, &mut replica, me) => {
+                why = follow_one(address, &sender, &mut replica, me, taken_out_at) => {
                     tracing::debug!(address, why, "no longer following");
                 }
             }
         }
-        turn += 1;
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(PAUSE) => {}
@@ -58,8 +71,18 @@ pub async fn run(
     }
 }
 
-fn in_raft(state: &State, me: NodeId) -> bool {
-    state.membership.contains(me) || state.standbys.contains(&me)
+/// Whom another node knows to be in Raft; `None`: it didn't answer.
+async fn raft_view(address: &str) -> Option<v1::RaftView> {
+    let mut cluster = ClusterClient::new(connect(address).ok()?);
+    let asked = cluster.get_raft(v1::GetRaftRequest { stale: true });
+    Some(tokio::time::timeout(ASK_TIMEOUT, asked).await.ok()?.ok()?.into_inner())
+}
+
+/// The later membership, without this node, that another node knows of.
+fn taken_out(state: &State, me: NodeId, view: &v1::RaftView) -> Option<MembershipId> {
+    let is_later = view.membership_id > state.membership.id.0;
+    let is_member = view.members.iter().any(|member| member.id == me.0);
+    (is_later && !is_member).then_some(MembershipId(view.membership_id))
 }
 
 fn candidates(state: &State, me: NodeId, seeds: &[String]) -> Vec<String> {
@@ -72,8 +95,15 @@ fn candidates(state: &State, me: NodeId, seeds: &[String]) -> Vec<String> {
     if known.is_empty() { seeds.to_vec() } else { known }
 }
 
-/// Follows one agent until the stream ends; says why it did.
-async fn follow_one(address: &str, sender: &v1::Sender, replica: &mut NodeReplica, me: NodeId) -> String {
+/// Follows one agent until the stream ends, or until this node is in Raft by a membership not before
+/// `since`; says why it ended.
+async fn follow_one(
+    address: &str,
+    sender: &v1::Sender,
+    replica: &mut NodeReplica,
+    me: NodeId,
+    since: MembershipId,
+) -> String {
     let channel = match connect(address) {
         Ok(channel) => channel,
         Err(error) => return error.to_string(),
@@ -98,7 +128,7 @@ async fn follow_one(address: &str, sender: &v1::Sender, replica: &mut NodeReplic
         if let Err(why) = take(item, &mut reader, replica) {
             return why;
         }
-        if in_raft(replica.state(), me) {
+        if replica.state().is_in_raft(me) && replica.state().membership.id >= since {
             return "this node is in Raft now".to_owned();
         }
     }
@@ -142,4 +172,27 @@ fn apply(entry: v1::FollowEntry, replica: &mut NodeReplica) -> Result<(), String
     }
     replica.publish_state();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_core::lease::membership::Membership;
+
+    use super::*;
+
+    #[test]
+    fn only_a_later_membership_without_the_node_takes_it_out() {
+        let membership = Membership::uniform(MembershipId(20), [1, 2, 3].map(NodeId));
+        let state = State { membership, ..State::default() };
+        let view = |membership_id, members: &[u64]| v1::RaftView {
+            membership_id,
+            members: members.iter().map(|id| v1::RaftMemberView { id: *id, ..Default::default() }).collect(),
+            ..Default::default()
+        };
+        let asked = |membership_id, members| taken_out(&state, NodeId(3), &view(membership_id, members));
+        assert_eq!(asked(30, &[1, 2, 4]), Some(MembershipId(30)));
+        assert_eq!(asked(30, &[1, 2, 3, 4]), None, "it is a standby");
+        assert_eq!(asked(20, &[1, 2]), None, "the other one does not know more");
+        assert_eq!(asked(10, &[1]), None, "the other one lags behind");
+    }
 }

@@ -114,13 +114,14 @@ impl Proposer {
 
     /// Whom to ask: the known leader, or, outside Raft, any voter; each try asks another one.
     fn leader_hint(&self, leader: Option<NodeId>) -> Option<NodeId> {
-        if leader.is_some() {
+        let state = self.state.borrow();
+        // One that was taken out of Raft remembers a leader for ever.
+        if state.is_in_raft(self.me) {
             return leader;
         }
-        let state = self.state.borrow();
         let others: Vec<NodeId> = state.membership.voters().into_iter().filter(|v| *v != self.me).collect();
-        if others.is_empty() || state.membership.contains(self.me) {
-            return None;
+        if others.is_empty() {
+            return leader;
         }
         let turn = usize::try_from(clock::wall_now().0).unwrap_or_default() % others.len();
         Some(others[turn])

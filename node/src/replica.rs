@@ -51,9 +51,17 @@ impl Entries {
         Some(entries.iter().filter(|(index, _)| *index > revision.0).map(|(_, e)| e.clone()).collect())
     }
 
+    /// Keeps an entry behind the last one. While a node changes between Raft and following, two replicas apply
+    /// the same entries, each at its own pace: what the other one kept already is passed over.
     fn push(&self, index: u64, content: v1::follow_entry::Content) {
         let entry = v1::FollowEntry { revision: index, content: Some(content) };
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match entries.back().map(|(last, _)| *last) {
+            Some(last) if index <= last => return,
+            // A follower must never be handed a sequence with a hole.
+            Some(last) if index > last + 1 => entries.clear(),
+            Some(_) | None => {}
+        }
         entries.push_back((index, entry));
         if entries.len() > KEPT_ENTRIES {
             entries.pop_front();
@@ -282,5 +290,29 @@ impl Frozen for FrozenState {
         muster_wire::write_state(&self.0, SessionKeys::Include, |record| {
             records.record(&record.encode_to_vec())
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(entries: &Entries, after: u64) -> Option<Vec<u64>> {
+        entries.after(Revision(after)).map(|kept| kept.iter().map(|entry| entry.revision).collect())
+    }
+
+    #[test]
+    fn two_replicas_keep_one_sequence_without_holes() {
+        let entries = Entries::default();
+        let push = |indices: &[u64]| {
+            indices.iter().for_each(|at| entries.push(*at, v1::follow_entry::Content::Blank(true)));
+        };
+        // One replica follows, the other one replays its log from the beginning.
+        push(&[7, 8, 1, 2, 9, 3, 8, 9, 10]);
+        assert_eq!(kept(&entries, 6), Some(vec![7, 8, 9, 10]));
+        assert_eq!(kept(&entries, 5), None);
+        push(&[20, 11, 21]);
+        assert_eq!(kept(&entries, 19), Some(vec![20, 21]));
+        assert_eq!(kept(&entries, 10), None);
     }
 }

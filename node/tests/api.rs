@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
+#[path = "api/solo.rs"]
 mod solo;
 
 use muster_proto::v1;

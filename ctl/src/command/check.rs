@@ -84,7 +84,8 @@ fn of_services(status: &Status) -> Vec<Item> {
     let not_as_wished = status.services.iter().filter(|service| !service.is_as_wished());
     not_as_wished
         .map(|service| {
-            let reason = service.reason.clone().unwrap_or_else(|| "no reason is known".to_owned());
+            let counts = || format!("{} of {} instances run", service.running, service.wanted);
+            let reason = service.reason.clone().unwrap_or_else(counts);
             let item = attention(format!("the service is {}: {reason}", service.state));
             Item { service: Some(service.name.clone()), ..item }
         })

@@ -29,8 +29,7 @@ pub async fn cluster(run: &mut Run, verb: ClusterVerb) -> Result<Exit, Failure> 
         ClusterVerb::Show => run.out.show(&ClusterDetail { cluster: Status::from(status).cluster })?,
         ClusterVerb::Set { assignments } => {
             let before = status.timing.as_ref().map_or(Timing::LAN, muster_wire::timing_from_proto);
-            let wanted = assignments.iter().try_fold(before, |timing, text| set(timing, text))?;
-            let timing = wanted.validated().map_err(|error| Failure::Usage(error.to_string()))?;
+            let timing = assignments.iter().try_fold(before, |timing, text| set(timing, text))?;
             let request = pb::SetTimingRequest {
                 timing: Some(muster_wire::timing_to_proto(&timing)),
                 ..Default::default()

@@ -95,11 +95,11 @@ async fn label(run: &mut Run, node: &str, labels: &[String]) -> Result<(), Failu
 async fn remove(run: &mut Run, node: &str, detach: bool) -> Result<(), Failure> {
     run.confirm(format!("node {node} will be removed from the cluster for good"))?;
     let reply = request(run, node, Act::Remove(true)).await?;
-    if !detach {
-        wait::until(run, |status, _| wait::node::gone(status, node)).await?;
+    if detach {
+        return run.acted(reply, node, &format!("{node} is being removed"));
     }
-    let message = if detach { format!("{node} is being removed") } else { format!("{node} is removed") };
-    run.acted(reply, node, &message)
+    wait::until(run, |status, _| wait::node::gone(status, node)).await?;
+    run.done(reply, node, &format!("{node} is removed"))
 }
 
 /// Empties a node and waits until it is empty.

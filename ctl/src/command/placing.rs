@@ -58,7 +58,7 @@ async fn place(
         service.instances.iter().filter(|i| i.generation > revision).max_by_key(|i| i.generation)
     });
     let place = newest.map_or(target, |instance| &instance.node);
-    run.acted(reply, &instance.to_string(), &format!("{instance} runs on {place}"))?;
+    run.done(reply, &instance.to_string(), &format!("{instance} runs on {place}"))?;
     Ok(Exit::Done)
 }
 

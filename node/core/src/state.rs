@@ -100,6 +100,12 @@ impl State {
         self.nodes.get(&node).map(|n| n.name.clone())
     }
 
+    /// Whether the node is a voter or a standby.
+    #[must_use]
+    pub fn is_in_raft(&self, node: NodeId) -> bool {
+        self.membership.contains(node) || self.standbys.contains(&node)
+    }
+
     /// The slots of a service, in order.
     pub fn slots_of<'a>(&'a self, service: &'a ServiceName) -> impl Iterator<Item = (&'a SlotId, &'a Slot)> {
         let first = SlotId { service: service.clone(), index: 0 };

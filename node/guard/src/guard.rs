@@ -342,12 +342,16 @@ impl Guard {
     }
 
     fn forget_gone_clients(&mut self) {
-        self.clients.retain(|client| {
-            if client.gone && client.is_agent() {
-                report!("the agent is gone; tasks and lease go on");
+        let agent_is_gone = self.clients.iter().any(|client| client.gone && client.is_agent());
+        self.clients.retain(|client| !client.gone);
+        if agent_is_gone {
+            report!("the agent is gone; tasks and lease go on");
+            // What was asked while an agent was here, perhaps long ago, says nothing about the absence that
+            // begins now: only a release that is still asked for may end what runs.
+            if let Some(session) = &mut self.session {
+                session.release = false;
             }
-            !client.gone
-        });
+        }
     }
 
     /// Sends an event to all who want them.

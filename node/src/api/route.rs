@@ -23,6 +23,8 @@ use super::status::{ApiError, is_ours, leader_of};
 use crate::clock;
 use crate::raft::ReadError;
 
+/// An act that itself changes the leader is answered within this time; a leader that is gone never answers.
+const ACT_GRACE: Duration = Duration::from_millis(1500);
 /// How long a call waits for a leader: longer than an election, short enough for somebody who looks at a
 /// broken cluster.
 const LEADER_WAIT: Duration = Duration::from_millis(1500);
@@ -44,7 +46,7 @@ pub(super) enum Kind {
         /// Any node answers from its own copy.
         stale: bool,
     },
-    /// It does something, perhaps even changes the leader: its answer is waited for.
+    /// It does something, perhaps even changes the leader: its answer is waited for a little longer.
     Act,
 }
 
@@ -111,10 +113,13 @@ impl Api {
             let tried = match self.whom_to_ask(turn) {
                 Some(node) if node == self.handles.me => self.here().await,
                 Some(_) if caller.forwarded => return Err(self.not_leader().into()),
-                Some(node) if kind == Kind::Act => self.there(node, &call).await,
                 Some(node) => tokio::select! {
                     tried = self.there(node, &call) => tried,
-                    () = self.deposed(node) => Try::Again,
+                    () = self.given_up(node, kind) => match kind {
+                        Kind::Read { .. } => Try::Again,
+                        // It may be applied already; only the caller knows whether its request can be repeated.
+                        Kind::Act => Try::Failed(self.leader_changed(node).into()),
+                    },
                 },
                 None => Try::Again,
             };
@@ -134,12 +139,12 @@ impl Api {
     fn whom_to_ask(&self, turn: usize) -> Option<NodeId> {
         let leader = self.handles.raft.status().leader.map(NodeId);
         let state = self.state();
-        let me = self.handles.me;
-        if leader.is_some() || state.membership.contains(me) || state.standbys.contains(&me) {
+        // One that was taken out of Raft remembers a leader for ever.
+        if state.is_in_raft(self.handles.me) {
             return leader;
         }
         let voters: Vec<NodeId> = state.membership.voters().into_iter().collect();
-        voters.get(turn % voters.len().max(1)).copied()
+        voters.get(turn % voters.len().max(1)).copied().or(leader)
     }
 
     async fn here<A>(&self) -> Try<A> {
@@ -177,6 +182,14 @@ impl Api {
         Try::Again
     }
 
+    /// Waits until the answer of that node is not worth waiting for.
+    async fn given_up(&self, node: NodeId, kind: Kind) {
+        self.deposed(node).await;
+        if kind == Kind::Act {
+            tokio::time::sleep(ACT_GRACE).await;
+        }
+    }
+
     /// Waits until this node knows of another leader than that one.
     async fn deposed(&self, node: NodeId) {
         let mut leadership = self.handles.raft.leadership();
@@ -189,6 +202,13 @@ impl Api {
         }
         // Raft has stopped and will tell no more.
         std::future::pending().await
+    }
+
+    fn leader_changed(&self, old: NodeId) -> ApiError {
+        let name = self.state().name_of(old);
+        ApiError::NoLeader(format!(
+            "{name}, which was asked, leads no longer; whether it was done is not known"
+        ))
     }
 
     pub(super) fn not_leader(&self) -> ApiError {

@@ -31,9 +31,8 @@ pub(super) async fn announce_voter(
     stop: CancellationToken,
 ) {
     let wanted = |state: &State| {
-        let in_raft = state.membership.contains(identity.node) || state.standbys.contains(&identity.node);
         let current = state.nodes.get(&identity.node)?.boot;
-        (in_raft && current != Some(identity.boot)).then_some(Command::VoterUp {
+        (state.is_in_raft(identity.node) && current != Some(identity.boot)).then_some(Command::VoterUp {
             voter: identity.node,
             boot: identity.boot,
             replaces: current,

@@ -253,6 +253,9 @@ impl<R: Rules> VoterLease<R> {
                     known.last_ack = now;
                     known.agent_seen = if heartbeat.agent_present { now } else { known.agent_seen };
                 }
+                // An agent that is back ends the reason for a release. A voter that the leader can't reach
+                // would otherwise ask for it for ever, and the agent's next restart would be taken for its end.
+                known.release &= !heartbeat.agent_present;
                 known.release
             }
             None if R::UNKNOWN_IS_NOT_OPEN => return None,

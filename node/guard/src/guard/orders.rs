@@ -117,6 +117,10 @@ impl Guard {
     }
 
     fn prepare(&mut self) -> Result<Reply, Refusal> {
+        // The cluster would open a session that nobody can hold any more.
+        if self.stopping.is_some() {
+            return Err(Refusal::Stopping);
+        }
         if self.prepared.is_none() {
             let key = SessionKey::random().map_err(|_| Refusal::StartFailed {
                 step: "get randomness for a key".to_owned(),

@@ -84,8 +84,16 @@ impl Succession {
         }
         match write_whole(&self.path, &note) {
             Ok(()) => self.written = note,
-            // A crash then costs the closing age instead of being noticed at once; nothing is unsafe.
-            Err(error) => report!("the note for a successor can't be written: {error}"),
+            Err(error) => {
+                report!("the note for a successor can't be written: {error}");
+                // The old note doesn't name what was started since, so a successor must not send its `Fenced`.
+                // Without a note a crash costs the closing age instead of being noticed at once.
+                match fs::remove_file(&self.path) {
+                    Ok(()) => self.written = Note::default(),
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => report!("the old note for a successor can't be removed: {error}"),
+                }
+            }
         }
     }
 

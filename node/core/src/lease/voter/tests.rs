@@ -207,3 +207,16 @@ fn release_and_the_agents_absence_are_passed_on() {
     assert!(ack.release);
     assert_eq!(voter.ages(at(50)).sessions[0].agent_absent, Duration::from_millis(40));
 }
+
+#[test]
+fn an_agent_that_is_back_ends_the_wish_for_a_release() {
+    let mut voter = voter();
+    let released = |voter: &mut VoterLease, seq, agent_present| {
+        let beat = Heartbeat { agent_present, ..beat(SESSION, seq) };
+        matches!(voter.on_heartbeat(at(seq), &beat), Some(Answer::Ack(Ack { release: true, .. })))
+    };
+    voter.set_release(SESSION, true);
+    assert!(released(&mut voter, 1, false));
+    assert!(!released(&mut voter, 2, true));
+    assert!(!released(&mut voter, 3, false), "its next restart is no reason");
+}

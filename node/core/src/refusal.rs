@@ -29,7 +29,9 @@ pub enum Refusal {
     #[error("a node named {0} is in the cluster already")]
     NodeNameTaken(NodeName),
     /// The token is unknown: revoked, expired and dropped, or another cluster's.
-    #[error("the join token is not known here: it was revoked, expired some time ago, or is another cluster's")]
+    #[error(
+        "the join token is not known here: it was revoked, expired some time ago, or is another cluster's"
+    )]
     TokenUnknown,
     /// The token's time is over.
     #[error("the join token {0} has expired")]

@@ -1,5 +1,7 @@
 //! The filters: each says why a node cannot take an instance, or nothing.
 
+use std::sync::Arc;
+
 use super::backoff::refused_until;
 use super::question::{Purpose, Question};
 use super::refused::{Refused, Resource};
@@ -7,12 +9,25 @@ use crate::command::Role;
 use crate::id::NodeId;
 use crate::spec::{Enforcement, Mode};
 use crate::state::node::Node;
+use crate::state::service::Service;
 
 type Filter = fn(&Question<'_>, &Node) -> Vec<Refused>;
 
 /// In the order in which they are told. Failures come last: they alone pass by themselves.
-const FILTERS: [Filter; 11] =
-    [session, role, operator, in_place, requirements, enforcement, apart, with, after, room, failures];
+const FILTERS: [Filter; 12] = [
+    session,
+    role,
+    operator,
+    in_place,
+    requirements,
+    enforcement,
+    apart,
+    with,
+    partners,
+    after,
+    room,
+    failures,
+];
 
 impl Question<'_> {
     /// Everything that speaks against a node, found one by one.
@@ -101,6 +116,17 @@ fn apart(question: &Question<'_>, node: &Node) -> Vec<Refused> {
 fn with(question: &Question<'_>, node: &Node) -> Vec<Refused> {
     let absent = question.with.iter().filter(|(_, nodes)| !nodes.contains(&node.id));
     absent.map(|(name, _)| Refused::With(name.clone())).collect()
+}
+
+/// Who leads a group does not go where the others could never follow.
+fn partners(question: &Question<'_>, node: &Node) -> Vec<Refused> {
+    let Some(host) = question.desk.hosts.get(&node.id) else { return Vec::new() };
+    let refused = |partner: &Arc<Service>| {
+        let broken =
+            partner.spec.placement.require.iter().find(|r| !r.holds(node.name.as_str(), &host.labels));
+        broken.map(|r| Refused::Partner { service: partner.spec.name.clone(), required: r.to_string() })
+    };
+    question.partners.iter().filter_map(refused).collect()
 }
 
 fn after(question: &Question<'_>, _: &Node) -> Vec<Refused> {

@@ -36,6 +36,8 @@ pub(super) struct Question<'a> {
     pub(super) purpose: Purpose,
     /// Services that must be on the same node, and where they are. None: anywhere will do.
     pub(super) with: Vec<(ServiceName, BTreeSet<NodeId>)>,
+    /// The other services of its group: those that name each other with `with`.
+    pub(super) partners: Vec<Arc<Service>>,
     /// Services that must not be on the same node, and where they are.
     pub(super) apart: Vec<(ServiceName, BTreeSet<NodeId>)>,
     /// Services that should run by now and do not.
@@ -66,8 +68,11 @@ impl<'a> Question<'a> {
             None => BTreeMap::new(),
         };
         let with = belongs_with(desk, &service.spec, purpose);
+        let group = if placement.with.is_empty() { BTreeSet::new() } else { group_of(desk, &slot.service) };
+        let others = group.iter().filter(|name| **name != slot.service);
+        let partners = others.filter_map(|name| desk.service(name)).filter(|s| s.wanted).collect();
         let entry = desk.slot(slot);
-        Some(Self { desk, slot, service, entry, purpose, with, apart, missing, siblings, by_value })
+        Some(Self { desk, slot, service, entry, purpose, with, partners, apart, missing, siblings, by_value })
     }
 
     pub(super) fn spec(&self) -> &ServiceSpec {

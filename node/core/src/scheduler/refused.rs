@@ -41,6 +41,13 @@ pub enum Refused {
     Apart(ServiceName),
     /// A service that must be on the same node is not there.
     With(ServiceName),
+    /// A service of the same group could never follow there.
+    Partner {
+        /// Which.
+        service: ServiceName,
+        /// What it requires of a node.
+        required: String,
+    },
     /// A service that must run first does not.
     After(ServiceName),
     /// Too little of a resource is left.
@@ -87,6 +94,7 @@ impl Refused {
             Self::Enforcement => "enforcement",
             Self::Apart(_) => "apart",
             Self::With(_) => "with",
+            Self::Partner { .. } => "partner",
             Self::After(_) => "after",
             Self::Room { .. } => "room",
             Self::Failed { .. } => "failed",
@@ -124,6 +132,9 @@ impl fmt::Display for Refused {
             ),
             Self::Apart(service) => write!(f, "runs {service}, from which it is kept apart"),
             Self::With(service) => write!(f, "does not run {service}, with which it belongs"),
+            Self::Partner { service, required } => {
+                write!(f, "{service}, with which it belongs, requires {required}")
+            }
             Self::After(service) => write!(f, "waits for {service} to run"),
             Self::Room { resource: Resource::Cpu, needs, free } => {
                 write!(f, "needs {needs} millicores, {free} are free")

@@ -3,6 +3,7 @@
 pub mod init;
 pub mod join;
 pub mod leave;
+mod local;
 mod systemd;
 
 use std::path::PathBuf;

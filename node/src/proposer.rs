@@ -99,14 +99,14 @@ impl Proposer {
     }
 
     async fn try_once(&self, encoded: &Bytes) -> Try {
-        let status = self.raft.status();
-        if status.leader == Some(self.me.0) {
+        let leader = self.raft.leader().map(NodeId);
+        if leader == Some(self.me) {
             return match self.propose_here(encoded).await {
                 Ok(reply) => Try::Done(reply),
                 Err(error) => Try::Again(error.to_string()),
             };
         }
-        match self.leader_hint(status.leader.map(NodeId)) {
+        match self.leader_hint(leader) {
             Some(node) => self.forward(node, encoded).await,
             None => Try::Again("there is no leader".to_owned()),
         }

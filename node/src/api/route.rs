@@ -137,7 +137,7 @@ impl Api {
 
     /// The leader; a node outside Raft doesn't know it and asks one voter after the other.
     fn whom_to_ask(&self, turn: usize) -> Option<NodeId> {
-        let leader = self.handles.raft.status().leader.map(NodeId);
+        let leader = self.handles.raft.leader().map(NodeId);
         let state = self.state();
         // One that was taken out of Raft remembers a leader for ever.
         if state.is_in_raft(self.handles.me) {
@@ -212,7 +212,7 @@ impl Api {
     }
 
     pub(super) fn not_leader(&self) -> ApiError {
-        ApiError::NotLeader { me: self.handles.name.to_string(), leader: self.handles.raft.status().leader }
+        ApiError::NotLeader { me: self.handles.name.to_string(), leader: self.handles.raft.leader() }
     }
 
     /// Tells an election from a lost quorum: asks all voters whether they are there.

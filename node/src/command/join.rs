@@ -141,7 +141,7 @@ pub async fn run(args: &Join) -> Result<(), CommandError> {
     let identity = join(&config, args.config.insecure, &args.token, &args.agents).await?;
     super::say(&format!("node {} joined cluster '{}'", identity.node_name, identity.cluster_name));
     if args.now {
-        systemd::start()
+        systemd::start(&config, args.config.insecure).await
     } else {
         super::say("\nstart it:\n  muster agent");
         Ok(())

@@ -106,6 +106,8 @@ struct Leading {
     fenced_at: BTreeMap<SessionId, tokio::time::Instant>,
     released: BTreeSet<SessionId>,
     handing_over: bool,
+    /// Why nothing could be proposed lately: told once, not with every try.
+    obstacle: Option<String>,
 }
 
 /// Runs until `stop`.
@@ -184,6 +186,7 @@ impl Controller {
             News::Voter(answer) => leading.hear_voter(answer),
             News::Proposed { what, outcome } => {
                 leading.finished(&what);
+                leading.obstacle = None;
                 match outcome {
                     Ok(_) => tracing::debug!(?what, "applied"),
                     // Another leader's or an earlier try's entry came first, or the state moved on.
@@ -194,7 +197,12 @@ impl Controller {
             }
             News::NotProposed { what, why } => {
                 leading.finished(&what);
-                tracing::warn!(?what, why, "could not be proposed; it will be tried again");
+                if leading.obstacle.as_ref() == Some(&why) {
+                    tracing::debug!(?what, why, "could not be proposed again");
+                } else {
+                    tracing::warn!(?what, why, "could not be proposed; it will be tried until it can");
+                    leading.obstacle = Some(why);
+                }
             }
             News::Members(result) => {
                 leading.members_in_flight = false;
@@ -240,6 +248,7 @@ impl Leading {
             fenced_at: BTreeMap::new(),
             released: BTreeSet::new(),
             handing_over: false,
+            obstacle: None,
         }
     }
 

@@ -118,7 +118,11 @@ fn without_a_quorum(cluster: &mut Cluster) -> Played {
     says(&cluster.musterctl(&["cordon", "n1", "--timeout", "2s"])?, 64, &["cordon"])?;
     says(&cluster.musterctl(&["node", "cordon", "n1", "--timeout", "2s"])?, 106, &["quorum", "hint"])?;
     says(&cluster.musterctl(&["status", "--timeout", "2s"])?, 106, &["quorum", "--stale"])?;
-    says(&cluster.musterctl(&["status", "--stale", "--timeout", "2s"])?, 106, &["n1", "n2", "n3", "own copy"])?;
+    says(
+        &cluster.musterctl(&["status", "--stale", "--timeout", "2s"])?,
+        106,
+        &["n1", "n2", "n3", "own copy"],
+    )?;
     for host in cluster.others(&[&leader]) {
         cluster.host(&host)?.start()?;
     }

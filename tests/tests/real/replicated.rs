@@ -13,6 +13,9 @@ use crate::stage::{Played, Stage};
 
 /// A copy whose last stamp is older than this has ended: it stamps every millisecond.
 const SILENT: Duration = Duration::from_millis(500);
+/// How long the stamping program itself may take from its start to its first stamp. It has no health check, so
+/// Muster takes a copy that was started for one that serves.
+const OWN_START: Duration = Duration::from_millis(200);
 /// How long a drain may take.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -47,6 +50,7 @@ fn living(cluster: &Cluster, service: &str) -> Result<Vec<Run>, HarnessError> {
 
 fn drain_replaces_first(cluster: &mut Cluster) -> Played {
     open(cluster, "three", "mode = \"replicated\"\ncount = 3\n[service.placement]\nspread = \"zone\"", 3)?;
+    cluster.whole()?;
     let since = Moment::now();
     let host = cluster.others(&[]).swap_remove(2);
     cluster.api().drain(&host)?;
@@ -72,7 +76,8 @@ fn never_below(cluster: &Cluster, service: &str, copies: usize, since: Moment) -
     let ends =
         runs.iter().map(|run| Moment(run.last_ns)).filter(|end| *end > since && now.since(*end) > SILENT);
     for end in ends {
-        let left = runs.iter().filter(|run| run.first_ns <= end.0 && run.last_ns > end.0).count();
+        let begun = |run: &Run| Moment(run.first_ns).since(end) < OWN_START;
+        let left = runs.iter().filter(|run| begun(run) && run.last_ns > end.0).count();
         if left < copies {
             return Err(HarnessError::broken(format!(
                 "only {left} copies of {service} ran for a time: {runs:?}"

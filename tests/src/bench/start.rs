@@ -35,8 +35,7 @@ pub fn measure(runs: usize, stop: &Interrupt, report: &mut Report) -> Result<(),
         ended.map_err(HarnessError::io("ending the stamping service"))?;
         samples.add(millis(first?.since(begin)));
     }
-    let row =
-        Timing::untargeted(FIGURE, "the stamping service by itself (part of every gap)").with(&samples);
+    let row = Timing::untargeted(FIGURE, "the stamping service by itself (part of every gap)").with(&samples);
     say(&format!("  {}: {:.1} ms", row.case, row.median_ms));
     report.timings.push(row);
     Ok(())

@@ -64,6 +64,7 @@ impl Figure {
                 failover::measure(runs, stop, report)
             }
             Self::Moves => {
+                start::measure(runs, stop, report)?;
                 moves::measure(runs, stop, report)?;
                 process::measure(runs, stop, report)
             }

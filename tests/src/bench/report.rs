@@ -86,8 +86,9 @@ impl Timing {
     fn target(&self) -> String {
         match (self.target_median_ms, self.target_max_ms, self.touched) {
             (Some(median), Some(max), _) => format!("{median:.0} / {max:.0}"),
-            (_, _, Some(touched)) => format!("touched {touched} (0)"),
-            _ => String::new(),
+            (Some(median), None, _) => format!("{median:.0} / –"),
+            (_, _, Some(touched)) => format!("restarts 0, seen {touched}"),
+            (None, _, None) => String::new(),
         }
     }
 }
@@ -167,8 +168,9 @@ impl Report {
             let numbers = [t.median_ms, t.p95_ms, t.max_ms, t.overlap_ms].map(|ms| format!("{ms:.1}"));
             let mut row = vec![what, t.runs.to_string()];
             row.extend(numbers);
-            row.push(t.target());
-            row.push(verdict(t.is_met()));
+            let target = t.target();
+            let reached = if target.is_empty() { String::new() } else { verdict(t.is_met()) };
+            row.extend([target, reached]);
             row
         };
         let head = ["gap, ms", "runs", "median", "p95", "max", "overlap", "target (median / max)", "reached"];
@@ -195,8 +197,8 @@ impl Report {
     fn amounts_section(&self) -> Section {
         let row = |a: &Amount| {
             let target = a.target.map(|t| format!("{t} {}", a.unit)).unwrap_or_default();
-            let met = a.target.is_none_or(|t| a.value <= t);
-            vec![a.what.clone(), format!("{:.2} {}", a.value, a.unit), target, verdict(met)]
+            let reached = a.target.map(|t| verdict(a.value <= t)).unwrap_or_default();
+            vec![a.what.clone(), format!("{:.2} {}", a.value, a.unit), target, reached]
         };
         let head = ["amount", "value", "target", "reached"];
         Section::new(&head, self.amounts.iter().map(row).collect())

@@ -144,7 +144,9 @@ impl Controller {
 
     /// Passes a guard's proof on to the leader; the guard repeats it until it is answered.
     pub(super) fn relay_fenced(&self, session: SessionId) {
-        let Some(leader) = self.raft.status().leader.map(NodeId).filter(|l| *l != self.me) else { return };
+        // Even one that has not been heard of lately: it may still be reached from here.
+        let known = self.raft.leadership().now().leader;
+        let Some(leader) = known.map(NodeId).filter(|l| *l != self.me) else { return };
         let Ok(mut link) = self.peers.link(leader) else { return };
         let state = self.state.borrow().clone();
         let request = v1::RelayFencedRequest { sender: Some(sender(&state, self.me)), session: session.0 };

@@ -10,6 +10,7 @@
 
 #[cfg(test)]
 mod conformance;
+mod contact;
 mod error;
 mod handle;
 mod log_store;
@@ -38,6 +39,7 @@ use std::sync::Arc;
 use muster_core::time::Timing;
 use openraft::{Config, SnapshotPolicy};
 
+use self::contact::Contact;
 use self::log_store::LogStore;
 use self::network::Network;
 use self::state_machine::StateMachine;
@@ -131,14 +133,16 @@ pub async fn start(options: Options) -> Result<(RaftHandle, RaftService), StartE
     let raft = openraft::Raft::new(options.id, config, network, stores.log_store, state_machine)
         .await
         .map_err(|error| StartError::Restore { detail: error.to_string() })?;
+    let contact = Arc::new(Contact::new(&options.timing));
     let service = RaftService::new(
         options.id,
         options.group,
         raft.clone(),
+        Arc::clone(&contact),
         Arc::clone(&stores.snapshots),
         options.directory,
     );
-    let handle = RaftHandle::new(options.id, raft, stores.log, &options.timing);
+    let handle = RaftHandle::new(options.id, raft, stores.log, contact, &options.timing);
     handle.lead_if_alone().await;
     Ok((handle, service))
 }

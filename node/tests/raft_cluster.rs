@@ -80,6 +80,27 @@ async fn the_leadership_moves_on_request_and_when_the_leader_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lone_follower_stops_naming_its_leader() {
+    let directories = directories();
+    let mut nodes = three(&directories, 10_000).await;
+    until("all know the leader", || nodes.iter().all(|node| node.raft.status().leader == Some(1))).await;
+    nodes.remove(2).vanish().await;
+    nodes.remove(0).vanish().await;
+    until("nobody is known to lead", || nodes[0].raft.status().leader.is_none()).await;
+    assert_ne!(nodes[0].raft.status().role, Role::Leader);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_without_a_quorum_does_not_count_as_one() {
+    let directories = directories();
+    let mut nodes = three(&directories, 10_000).await;
+    until("the leader has a quorum", || nodes[0].raft.status().leader == Some(1)).await;
+    nodes.remove(2).vanish().await;
+    nodes.remove(1).vanish().await;
+    until("the quorum is lost", || nodes[0].raft.status().leader.is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn all_nodes_come_back_with_everything_acknowledged() {
     let directories = directories();
     let mut nodes = three(&directories, 50).await;

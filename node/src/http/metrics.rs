@@ -34,7 +34,7 @@ fn describe() {
     describe_gauge!("muster_raft_applied_index", "The last entry of the log that this node has applied.");
     describe_gauge!("muster_raft_committed_index", "The last entry that this node knows to be committed.");
     describe_gauge!("muster_raft_is_leader", "1 while this node leads.");
-    describe_gauge!("muster_raft_has_leader", "1 while this node knows a leader.");
+    describe_gauge!("muster_raft_has_leader", "1 while this node hears of a leader, or leads a quorum.");
     describe_gauge!("muster_raft_log_bytes", "The size of the log on the disk.");
     describe_gauge!("muster_quorum_voters", "Voters.");
     describe_gauge!("muster_quorum_voters_alive", "Voters that are up.");

@@ -1,4 +1,4 @@
-//! Whether this agent is ready: it follows a leader, and its log is caught up.
+//! Whether this agent is ready: it follows a leader or leads a quorum, and its log is caught up.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -6,7 +6,7 @@ use muster_core::id::NodeId;
 use muster_core::state::State as ClusterState;
 
 use crate::handles::Handles;
-use crate::raft::RaftStatus;
+use crate::raft::{RaftStatus, Role};
 
 /// So many entries may be committed and not applied yet.
 const BEHIND_MAX: u64 = 64;
@@ -29,7 +29,11 @@ fn why_not(state: &ClusterState, raft: &RaftStatus, me: NodeId) -> Option<String
         return None;
     }
     if raft.leader.is_none() {
-        return Some("there is no leader".to_owned());
+        let why = match raft.role {
+            Role::Leader => "this node leads, but no quorum has answered it lately",
+            _ => "there is no leader, or it has not been heard of lately",
+        };
+        return Some(why.to_owned());
     }
     let index = |at: Option<crate::raft::Position>| at.map_or(0, |at| at.index);
     let behind = index(raft.committed).saturating_sub(index(raft.applied));

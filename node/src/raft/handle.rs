@@ -13,6 +13,7 @@ use openraft::{ChangeMembers, ReadPolicy};
 use tokio::time::Instant;
 
 use super::MAX_COMMAND_BYTES;
+use super::contact::Contact;
 use super::error::{ChangeError, ProposeError, ReadError, Refusal, change_error, propose_error};
 use super::state_machine::StateMachine;
 use super::status::{Leadership, RaftStatus, Role};
@@ -35,13 +36,20 @@ pub struct RaftHandle {
     id: u64,
     raft: OpenRaft,
     log: Arc<Log>,
+    contact: Arc<Contact>,
     election_max: Duration,
 }
 
 impl RaftHandle {
-    pub(super) fn new(id: u64, raft: OpenRaft, log: Arc<Log>, timing: &Timing) -> Self {
+    pub(super) fn new(
+        id: u64,
+        raft: OpenRaft,
+        log: Arc<Log>,
+        contact: Arc<Contact>,
+        timing: &Timing,
+    ) -> Self {
         let election_max = Duration::from_millis(u64::from(timing.raft_election_max_ms));
-        Self { id, raft, log, election_max }
+        Self { id, raft, log, contact, election_max }
     }
 
     /// This node.
@@ -218,17 +226,22 @@ impl RaftHandle {
     pub fn status(&self) -> RaftStatus {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        RaftStatus::of(&metrics, self.log.torn_tail_bytes(), self.log.disk_bytes())
+        let mut status = RaftStatus::of(&metrics, self.log.torn_tail_bytes(), self.log.disk_bytes());
+        if !self.contact.confirms(&status) {
+            status.leader = None;
+        }
+        status
     }
 
-    /// Who leads, as this node knows it. Unlike [`Self::status`] it copies nothing and takes no lock of the log, so
+    /// Who leads, as far as this node ever heard: it may be gone. Unlike [`Self::status`] it copies nothing and takes no lock of the log, so
     /// that every write may ask.
     #[must_use]
     pub fn leader(&self) -> Option<u64> {
         self.raft.server_metrics().borrow_watched().current_leader
     }
 
-    /// Watches who leads. It wakes only when that changes, not at each heartbeat.
+    /// Watches who leads. It wakes only when that changes, not at each heartbeat, and so names the last known
+    /// leader even when nothing is heard of it any more; [`Self::status`] doesn't.
     #[must_use]
     pub fn leadership(&self) -> LeadershipWatch {
         LeadershipWatch { metrics: self.raft.server_metrics() }
@@ -256,8 +269,7 @@ impl RaftHandle {
 
     /// A cluster of one voter needs no one's consent: it need not wait for its election timeout.
     pub(super) async fn lead_if_alone(&self) {
-        let alone = self.status().voters == [BTreeSet::from([self.id])];
-        if alone && self.raft.trigger().elect(false).await.is_err() {
+        if self.status().is_only_voter() && self.raft.trigger().elect(false).await.is_err() {
             tracing::debug!("Raft stopped while it was starting");
         }
     }

@@ -55,7 +55,7 @@ pub struct RaftStatus {
     pub term: u64,
     /// What this node is.
     pub role: Role,
-    /// The leader, when one is known.
+    /// The leader, when one is known and has been heard of lately; on the leader itself, while a quorum answers.
     pub leader: Option<u64>,
     /// The last entry of this node's log.
     pub last_log_index: Option<u64>,
@@ -92,6 +92,11 @@ pub struct RaftStatus {
 }
 
 impl RaftStatus {
+    /// Whether this node is a quorum by itself.
+    pub(super) fn is_only_voter(&self) -> bool {
+        self.voters == [BTreeSet::from([self.id])]
+    }
+
     pub(super) fn of(metrics: &RaftMetrics<TypeConfig>, torn_tail_bytes: u64, log_bytes: u64) -> Self {
         let membership = metrics.membership_config.membership();
         let replication = metrics.replication.iter().flatten();

@@ -126,6 +126,10 @@ impl State {
         self.topology = at;
         self.membership = Membership { id: MembershipId(at.0), configs };
         self.standbys = standbys.into_iter().collect();
+        // The founder's own entry comes before `Bootstrap`: there is no time and no name to tell yet.
+        if self.cluster.is_none() {
+            return Vec::new();
+        }
         let names =
             |set: &BTreeSet<NodeId>| set.iter().map(|id| self.name_of(*id)).collect::<Vec<_>>().join(", ");
         let voters = self.membership.configs.iter().map(names).collect::<Vec<_>>().join(" -> ");

@@ -8,11 +8,13 @@ use futures::{Stream, StreamExt};
 use muster_proto::v1;
 use muster_proto::v1::raft_server::{Raft as RaftRpc, RaftServer};
 use muster_proto::v1::snapshot_part::Part;
+use openraft::raft::StreamAppendError;
 use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Group, MAX_MESSAGE_BYTES, ORIGIN_KEY};
+use crate::raft::contact::Contact;
 use crate::raft::state_machine::{StateMachine, snapshot_of};
 use crate::raft::types::TypeConfig;
 use crate::raft::wire::{self, WireError};
@@ -26,6 +28,7 @@ pub struct RaftService {
     id: u64,
     group: Group,
     raft: OpenRaft,
+    contact: Arc<Contact>,
     snapshots: Arc<Snapshots>,
     directory: PathBuf,
 }
@@ -35,10 +38,11 @@ impl RaftService {
         id: u64,
         group: Group,
         raft: OpenRaft,
+        contact: Arc<Contact>,
         snapshots: Arc<Snapshots>,
         directory: PathBuf,
     ) -> Self {
-        Self { id, group, raft, snapshots, directory }
+        Self { id, group, raft, contact, snapshots, directory }
     }
 
     /// The tonic service, with its limits.
@@ -128,8 +132,15 @@ impl RaftRpc for RaftService {
             let request = request.map_err(|status| problem.get_or_init(|| status).clone()).ok();
             futures::future::ready(request)
         });
-        let answers = self.raft.clone().stream_append(requests).map(|answer| match answer {
-            Ok(outcome) => Ok(wire::append_outcome_to_wire(outcome)),
+        let contact = Arc::clone(&self.contact);
+        let answers = self.raft.clone().stream_append(requests).map(move |answer| match answer {
+            Ok(outcome) => {
+                // To a sender that has been superseded the answer is a higher vote.
+                if !matches!(outcome, Err(StreamAppendError::HigherVote(_))) {
+                    contact.heard();
+                }
+                Ok(wire::append_outcome_to_wire(outcome))
+            }
             Err(fatal) => Err(internal(&fatal)),
         });
         let last = futures::stream::once(async move { ended.get().cloned() });

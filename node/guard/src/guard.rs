@@ -342,7 +342,7 @@ impl Guard {
     }
 
     fn forget_gone_clients(&mut self) {
-        let agent_is_gone = self.clients.iter().any(|client| client.gone && client.is_agent());
+        let agent_is_gone = self.clients.iter().any(|client| client.gone && client.came_as_agent());
         self.clients.retain(|client| !client.gone);
         if agent_is_gone {
             report!("the agent is gone; tasks and lease go on");

@@ -75,10 +75,10 @@ impl Feed {
         };
         for mut entry in entries {
             self.told = Revision(entry.revision);
-            if let Some(Content::Proposal(proposal)) = &mut entry.content {
-                if muster_wire::carries_session_key(proposal) {
-                    *proposal = muster_wire::redact_proposal(proposal);
-                }
+            if let Some(Content::Proposal(proposal)) = &mut entry.content
+                && muster_wire::carries_session_key(proposal)
+            {
+                *proposal = muster_wire::redact_proposal(proposal);
             }
             self.send(Item::Entry(entry)).await?;
         }

@@ -64,9 +64,7 @@ pub async fn run(cli: Cli) -> Exit {
 fn interrupted(writes: WriteState) -> &'static str {
     match writes {
         WriteState::None => "nothing was changed",
-        WriteState::Sent => {
-            "the request was sent but not yet answered; 'musterctl status' shows whether it was taken"
-        }
+        WriteState::Sent => "the request was sent but not yet answered; 'musterctl status' shows whether it was taken",
         WriteState::Acknowledged => "only the waiting ended, the act goes on; look with 'musterctl status'",
     }
 }

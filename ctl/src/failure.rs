@@ -178,6 +178,9 @@ impl Failure {
 
     /// Whether the cluster could not answer just now: no leader, no quorum, no agent, no time.
     pub fn is_unanswered(&self) -> bool {
-        matches!(self.exit(), Exit::NoAgent | Exit::TryAgain | Exit::NoQuorum | Exit::TimedOut)
+        matches!(
+            self.exit(),
+            Exit::NoAgent | Exit::TryAgain | Exit::NoQuorum | Exit::TimedOut
+        )
     }
 }

@@ -61,8 +61,7 @@ fn of_cluster(status: &Status) -> Vec<Item> {
 fn of_nodes(status: &Status) -> Vec<Item> {
     let mut items = Vec::new();
     for node in &status.nodes {
-        let mut tell =
-            |reason: String| items.push(Item { node: Some(node.name.clone()), ..attention(reason) });
+        let mut tell = |reason: String| items.push(Item { node: Some(node.name.clone()), ..attention(reason) });
         if matches!(node.state.as_str(), "suspect" | "lost") {
             tell(format!("the node is {}", node.state));
         }

@@ -35,8 +35,7 @@ pub async fn node(run: &mut Run, verb: NodeVerb) -> Result<Exit, Failure> {
         NodeVerb::Show { node } => show(run, &node).await?,
         NodeVerb::Label { node, labels } => label(run, &node, &labels).await?,
         NodeVerb::Cordon { node } => {
-            act(run, &node, Act::Cordon(true), &format!("{node} is cordoned: nothing new is placed there"))
-                .await?;
+            act(run, &node, Act::Cordon(true), &format!("{node} is cordoned: nothing new is placed there")).await?;
         }
         NodeVerb::Uncordon { node } => {
             act(run, &node, Act::Cordon(false), &format!("{node} may be used again")).await?;
@@ -50,8 +49,7 @@ pub async fn node(run: &mut Run, verb: NodeVerb) -> Result<Exit, Failure> {
                 (_, "off") => (false, switch),
                 _ => return Err(Failure::Usage(format!("'{switch}' is neither on nor off"))),
             };
-            let state =
-                if on { "in maintenance: what runs there is left alone" } else { "out of maintenance" };
+            let state = if on { "in maintenance: what runs there is left alone" } else { "out of maintenance" };
             act(run, &node, Act::Maintenance(on), &format!("{node} is {state}")).await?;
         }
         NodeVerb::Remove { node, detach } => remove(run, &node, detach).await?,

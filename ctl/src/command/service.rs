@@ -68,9 +68,7 @@ pub async fn service(run: &mut Run, verb: ServiceVerb) -> Result<Exit, Failure> 
         }
         ServiceVerb::Plan(args) => apply::plan(run, &args.files).await,
         ServiceVerb::Edit(args) => apply::edit(run, &args).await,
-        ServiceVerb::Rollback(args) => {
-            act(run, &args, Act::Rollback(true), "has its former declaration").await
-        }
+        ServiceVerb::Rollback(args) => act(run, &args, Act::Rollback(true), "has its former declaration").await,
         ServiceVerb::Start(args) => act(run, &args, Act::Wanted(true), "is started").await,
         ServiceVerb::Restart(args) => act(run, &args, Act::Restart(true), "is started anew").await,
         ServiceVerb::Scale { service, count, detach } => {

@@ -221,7 +221,14 @@ impl Table {
         widths
     }
 
-    fn line(&self, cells: &[&Cell], shown: &[usize], widths: &[usize], screen: &Screen, out: &mut String) {
+    fn line(
+        &self,
+        cells: &[&Cell],
+        shown: &[usize],
+        widths: &[usize],
+        screen: &Screen,
+        out: &mut String,
+    ) {
         let mut text = " ".repeat(self.indent);
         let mut more: Vec<String> = Vec::new();
         let mut column_start = self.indent;
@@ -237,11 +244,7 @@ impl Table {
             let pad = " ".repeat(width - length(&content));
             let painted = cell.paint.on(&content, screen);
             let gap = if place == 0 { "" } else { "  " };
-            let cell = if kind == Kind::Right {
-                format!("{gap}{pad}{painted}")
-            } else {
-                format!("{gap}{painted}{pad}")
-            };
+            let cell = if kind == Kind::Right { format!("{gap}{pad}{painted}") } else { format!("{gap}{painted}{pad}") };
             text.push_str(&cell);
             column_start += width + GAP;
         }

@@ -227,11 +227,9 @@ impl View for ServiceDetail {
         if let Some(reason) = &service.reason {
             head.row(["reason".into(), reason.as_str().into()]);
         }
-        let counts =
-            format!("{} wanted, {} running, {} healthy", service.wanted, service.running, service.healthy);
+        let counts = format!("{} wanted, {} running, {} healthy", service.wanted, service.running, service.healthy);
         head.row(["instances".into(), counts.into()]);
-        let revision =
-            format!("{}, created {}", service.revision, self.created.as_deref().unwrap_or("before"));
+        let revision = format!("{}, created {}", service.revision, self.created.as_deref().unwrap_or("before"));
         head.row(["revision".into(), revision.into()]);
         if self.former > 0 {
             let text = format!("{} (musterctl service rollback {})", self.former, service.name);

@@ -99,8 +99,7 @@ impl Running {
         if missing.is_empty() && service.instances.iter().any(|instance| instance.superseded) {
             missing.push(format!("the old instances of {} to stop", service.name));
         }
-        let counts =
-            service.running >= service.wanted && (!self.healthy || service.healthy >= service.wanted);
+        let counts = service.running >= service.wanted && (!self.healthy || service.healthy >= service.wanted);
         if missing.is_empty() && (service.state != "running" || !counts) {
             let why = if service.reason.is_empty() { "" } else { ": " };
             let (running, wanted) = (service.running, service.wanted);
@@ -191,9 +190,7 @@ impl Instance {
             return Ok(Self { service: text.to_owned(), index: None });
         };
         let index = index.parse().map_err(|_| {
-            Failure::Usage(format!(
-                "'{text}' is not an instance; write SERVICE or SERVICE/INDEX, such as web/2"
-            ))
+            Failure::Usage(format!("'{text}' is not an instance; write SERVICE or SERVICE/INDEX, such as web/2"))
         })?;
         Ok(Self { service: service.to_owned(), index: Some(index) })
     }

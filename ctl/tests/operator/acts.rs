@@ -61,8 +61,7 @@ fn editing_applies_what_the_editor_left() {
     fake.ctl(&["service", "apply", "-f", &orders]).expect(0);
     let endpoint = fake.address.to_string();
     let edit = |editor: &str| {
-        let mut command =
-            crate::run::command(&["--endpoint", &endpoint, "service", "edit", "orders", "--detach"]);
+        let mut command = crate::run::command(&["--endpoint", &endpoint, "service", "edit", "orders", "--detach"]);
         command.env("EDITOR", editor).output().unwrap().status.code()
     };
     assert_eq!(edit("true"), Some(0));

@@ -145,10 +145,7 @@ fn an_agents_error_keeps_its_status_code_and_hint() {
         let ended = fake.ctl(&["node", "cordon", "n1", "-o", "json"]).expect(exit);
         assert_eq!(ended.stdout, "");
         let error = ended.error();
-        assert_eq!(
-            (&error["code"], &error["message"], &error["hint"]),
-            (&"MU1042".into(), &"it is so".into(), &"a hint".into())
-        );
+        assert_eq!((&error["code"], &error["message"], &error["hint"]), (&"MU1042".into(), &"it is so".into(), &"a hint".into()));
     }
 }
 
@@ -159,11 +156,7 @@ fn what_is_not_there_is_105_with_the_nearest_name() {
     let ended = fake.ctl(&["node", "show", "n11", "-o", "json"]).expect(105);
     assert_eq!(ended.error()["code"], "MU1003");
     let ended = fake.ctl(&["service", "show", "order-db", "-o", "json"]).expect(105);
-    assert!(
-        ended.error()["message"].as_str().unwrap().contains("did you mean orders-db?"),
-        "{}",
-        ended.stderr
-    );
+    assert!(ended.error()["message"].as_str().unwrap().contains("did you mean orders-db?"), "{}", ended.stderr);
     fake.ctl(&["wait", "service/nope", "--for", "running"]).expect(105);
 }
 
@@ -204,8 +197,7 @@ fn an_agent_that_does_not_answer_in_time_is_124() {
     let fake = Fake::start();
     let scene = fake.scene();
     let endpoint = fake.address.to_string();
-    let child =
-        crate::run::spawn(&["--endpoint", &endpoint, "--timeout", "300ms", "node", "list", "-o", "json"]);
+    let child = crate::run::spawn(&["--endpoint", &endpoint, "--timeout", "300ms", "node", "list", "-o", "json"]);
     let ended = crate::run::Ended::from(child.wait_with_output().unwrap()).expect(124);
     drop(scene);
     assert!(ended.error()["message"].as_str().unwrap().contains(&endpoint), "{}", ended.stderr);

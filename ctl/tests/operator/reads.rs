@@ -141,10 +141,7 @@ fn empty_states_say_what_to_do() {
     }
     assert!(fake.ctl(&["token", "list"]).expect(0).stdout.contains("musterctl token create"));
     assert_eq!(fake.ctl(&["service", "list", "-o", "name"]).expect(0).stdout, "");
-    assert_eq!(
-        fake.ctl(&["service", "list", "-o", "json"]).expect(0).json()["services"],
-        serde_json::json!([])
-    );
+    assert_eq!(fake.ctl(&["service", "list", "-o", "json"]).expect(0).json()["services"], serde_json::json!([]));
 }
 
 #[test]
@@ -178,10 +175,7 @@ fn the_local_socket_and_contexts_are_used() {
     let socket = dir.path().join("api.sock");
     fake.listen_on(&socket);
     let endpoint = format!("unix:{}", socket.display());
-    assert_eq!(
-        ctl(&["--endpoint", &endpoint, "node", "list", "-o", "name"]).expect(0).stdout,
-        "n1\nn2\nn3\n"
-    );
+    assert_eq!(ctl(&["--endpoint", &endpoint, "node", "list", "-o", "name"]).expect(0).stdout, "n1\nn2\nn3\n");
     let context = dir.path().join("context.toml");
     std::fs::write(&context, format!("endpoints = [\"{}\"]\n", fake.address)).unwrap();
     let context = context.to_str().unwrap();
@@ -211,8 +205,7 @@ fn events_are_one_object_a_line() {
     let fake = Fake::start();
     fake.scene().events = vec![event(5, 0, "NodeLost"), event(6, 0, "NodeAlive")];
     let shown = fake.ctl(&["events", "-o", "json"]).expect(0).stdout;
-    let lines: Vec<serde_json::Value> =
-        shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> = shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2);
     assert_eq!(lines[0]["kind"], "NodeLost");
     assert_eq!(lines[0]["time"], "2026-01-01T00:00:00.000Z");

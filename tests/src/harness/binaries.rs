@@ -43,8 +43,7 @@ pub fn obstacle() -> Option<String> {
     if let Err(error) = tool::ip(&format!("netns add {name}")) {
         return Some(format!("no network namespace can be made: {error}"));
     }
-    let filter =
-        tool::run_inside(&name, Path::new("iptables"), &["-w", "-S"]).and_then(tool::Finished::success);
+    let filter = tool::run_inside(&name, Path::new("iptables"), &["-w", "-S"]).and_then(tool::Finished::success);
     let removed = tool::ip(&format!("netns del {name}"));
     filter.map(drop).and(removed).err().map(|error| format!("no packet filter: {error}"))
 }

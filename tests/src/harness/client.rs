@@ -241,9 +241,7 @@ impl RedisWatch {
                 let both = a.last.min(b.last).since(a.first.max(b.first));
                 if !both.is_zero() {
                     let ms = wait::millis(both);
-                    return Err(HarnessError::broken(format!(
-                        "two Redis at once for {ms:.1} ms: {a:?} and {b:?}"
-                    )));
+                    return Err(HarnessError::broken(format!("two Redis at once for {ms:.1} ms: {a:?} and {b:?}")));
                 }
             }
         }

@@ -41,8 +41,7 @@ impl Cluster {
         std::fs::create_dir(&stamps).map_err(HarnessError::io("the directory of stamps"))?;
         let api = Api::new(&network.switch())?;
         let stamps = Stamps::new(stamps);
-        let mut cluster =
-            Self { api, hosts: Vec::new(), stamps, token: String::new(), binaries, network, dir };
+        let mut cluster = Self { api, hosts: Vec::new(), stamps, token: String::new(), binaries, network, dir };
         for _ in 0..hosts {
             cluster.add_host()?;
         }

@@ -205,12 +205,13 @@ impl Host {
         let Some(mut agent) = self.agent.take() else {
             return Err(HarnessError::broken(format!("{} has no agent", self.name)));
         };
-        let ended =
-            wait::until(limit, &format!("the agent of {} to end", self.name), || match agent.try_wait() {
+        let ended = wait::until(limit, &format!("the agent of {} to end", self.name), || {
+            match agent.try_wait() {
                 Ok(Some(status)) => Ok(status.code().unwrap_or(-1)),
                 Ok(None) => Err("it runs".to_owned()),
                 Err(error) => Err(error.to_string()),
-            });
+            }
+        });
         match ended {
             Ok(status) => Ok((status, self.log_tail(10))),
             Err(error) => {

@@ -116,7 +116,8 @@ impl Api {
         service: &str,
         act: v1::act_on_service_request::Act,
     ) -> Result<(), HarnessError> {
-        let request = v1::ActOnServiceRequest { request: None, service: service.to_owned(), act: Some(act) };
+        let request =
+            v1::ActOnServiceRequest { request: None, service: service.to_owned(), act: Some(act) };
         let ask = move |mut c: Client| {
             let request = request.clone();
             async move { c.act_on_service(request).await }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use muster::stamp::{self, Run};
 
-use super::HarnessError;
 use super::wait::{self, Moment};
+use super::HarnessError;
 
 /// The stamps of all services of a cluster.
 #[derive(Clone, Debug)]

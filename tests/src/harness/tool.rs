@@ -39,10 +39,7 @@ impl Finished {
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the harness starts tools, agents and commands here and nowhere else"
-)]
+#[allow(clippy::disallowed_methods, reason = "the harness starts tools, agents and commands here and nowhere else")]
 fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).env_remove("MUSTER_CONTEXT").env("NO_COLOR", "1");

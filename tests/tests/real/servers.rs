@@ -139,8 +139,7 @@ impl<'a> Servers<'a> {
         let head = format!("{:>9} {:>8} {:>11}", "answered", "failed", "longest ms");
         println!("    {:<26} {head}  {head}", "");
         for (what, redis, nginx) in &self.rows {
-            let cells =
-                |t: &Tally| format!("{:>9} {:>8} {:>11.1}", t.answered, t.failed, millis(t.longest_outage));
+            let cells = |t: &Tally| format!("{:>9} {:>8} {:>11.1}", t.answered, t.failed, millis(t.longest_outage));
             println!("    {what:<26} {}  {}", cells(redis), cells(nginx));
         }
         for service in ["redis", "nginx"] {

@@ -55,10 +55,7 @@ fn a_service_that_nobody_takes_is_given_up_after_a_while() {
     none.services[0].reason = "no node has disk == ssd".to_owned();
     let now = Instant::now();
     assert!(matches!(running.judge(&none, now), Verdict::Waiting(_)));
-    assert_eq!(
-        waits_for(running.judge(&none, now + UNPLACED_FOR)),
-        ["service web runs nowhere: no node has disk == ssd"]
-    );
+    assert_eq!(waits_for(running.judge(&none, now + UNPLACED_FOR)), ["service web runs nowhere: no node has disk == ssd"]);
 }
 
 #[test]

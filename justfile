@@ -25,6 +25,7 @@ deny:
 
 # The figures of the README: a table and JSON.
 bench *ARGS:
+    cargo build --release -p muster -p musterctl
     cargo run --release -p muster-tests --bin bench -- {{ARGS}}
 
 # The long form of the lease simulation: so many seeds for each rule set.

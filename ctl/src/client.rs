@@ -47,6 +47,8 @@ pub enum WriteState {
     Sent,
     /// Acknowledged: it stays, whatever happens to this command.
     Acknowledged,
+    /// The terminal is an editor's, and so is a Ctrl-C.
+    Editing,
 }
 
 /// The connection to the cluster.
@@ -81,6 +83,11 @@ impl Client {
             request,
             writes,
         }
+    }
+
+    /// Leaves Ctrl-C to an editor, or takes it back.
+    pub fn set_editing(&self, editing: bool) {
+        self.writes.set(if editing { WriteState::Editing } else { WriteState::None });
     }
 
     /// How long the command may take, from its start.
@@ -218,7 +225,7 @@ impl Client {
             || (status.code() == Code::Unavailable && metadata(status, "muster-exit").is_none());
         if retry {
             Try::Again(Again::Told(failure))
-        } else if failure.exit() == Exit::TimedOut {
+        } else if status.code() == Code::DeadlineExceeded && metadata(status, "muster-code").is_none() {
             Try::Final(self.no_answer())
         } else {
             Try::Final(failure)

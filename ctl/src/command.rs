@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::io::BufRead;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -50,9 +51,19 @@ pub struct Run {
 pub async fn run(cli: Cli) -> Exit {
     let out = Printer::new(cli.global.output, cli.global.quiet, cli.global.no_color);
     let writes = Rc::new(Cell::new(WriteState::None));
-    let result = tokio::select! {
-        result = dispatch(cli, out, Rc::clone(&writes)) => result,
-        Ok(()) = tokio::signal::ctrl_c() => Err(Failure::Interrupted(interrupted(writes.get()))),
+    let mut work = pin!(dispatch(cli, out, Rc::clone(&writes)));
+    let result = loop {
+        // The work comes first: until it waits for the cluster (it may be reading stdin, or asking), nobody
+        // could react to a Ctrl-C, so it keeps its usual effect.
+        tokio::select! {
+            biased;
+            result = &mut work => break result,
+            Ok(()) = tokio::signal::ctrl_c() => {
+                if writes.get() != WriteState::Editing {
+                    break Err(Failure::Interrupted(interrupted(writes.get())));
+                }
+            }
+        }
     };
     result.unwrap_or_else(|failure| {
         out.error(&failure);
@@ -63,8 +74,10 @@ pub async fn run(cli: Cli) -> Exit {
 /// What a Ctrl-C means at this point.
 fn interrupted(writes: WriteState) -> &'static str {
     match writes {
-        WriteState::None => "nothing was changed",
-        WriteState::Sent => "the request was sent but not yet answered; 'musterctl status' shows whether it was taken",
+        WriteState::None | WriteState::Editing => "nothing was changed",
+        WriteState::Sent => {
+            "the request was sent but not yet answered; 'musterctl status' shows whether it was taken"
+        }
         WriteState::Acknowledged => "only the waiting ended, the act goes on; look with 'musterctl status'",
     }
 }
@@ -111,6 +124,14 @@ impl Run {
     /// Gives waiting another default limit; the operator's own one stands.
     fn wait_at_most(&mut self, limit: Duration) {
         self.client.set_limit(self.timeout.unwrap_or(limit));
+    }
+
+    /// Prints that an act was waited for and is done; agents can only tell that it has begun.
+    fn done(&self, mut reply: pb::ActReply, subject: &str, message: &str) -> Result<(), Failure> {
+        if reply.changed {
+            reply.message.clear();
+        }
+        self.acted(reply, subject, message)
     }
 
     /// Prints what an act did.

@@ -39,14 +39,16 @@ impl Endpoint {
     /// # Errors
     /// A sentence that says what is accepted.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("'{text}' is not an endpoint; write HOST, HOST:PORT, [IPV6]:PORT or unix:PATH");
+        let wrong =
+            || format!("'{text}' is not an endpoint; write HOST, HOST:PORT, [IPV6]:PORT or unix:PATH");
         if let Some(path) = text.strip_prefix("unix:") {
             return if path.is_empty() { Err(wrong()) } else { Ok(Self::Unix(PathBuf::from(path))) };
         }
         if text.starts_with('/') {
             return Ok(Self::Unix(PathBuf::from(text)));
         }
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']' | '%');
+        let legal =
+            |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']' | '%');
         if text.is_empty() || !text.chars().all(legal) {
             return Err(wrong());
         }

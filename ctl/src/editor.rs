@@ -23,10 +23,12 @@ impl Drop for Draft {
 /// When there is no editor, or it fails.
 pub fn edit(name: &str, text: &str) -> Result<String, Failure> {
     let draft = Draft(write_draft(name, text)?);
-    let editor = ["VISUAL", "EDITOR"].into_iter().find_map(|key| std::env::var(key).ok()).filter(|e| !e.is_empty());
+    let editor =
+        ["VISUAL", "EDITOR"].into_iter().find_map(|key| std::env::var(key).ok()).filter(|e| !e.is_empty());
     let editor = editor.ok_or_else(|| Failure::Editor("no editor: set VISUAL or EDITOR".to_owned()))?;
     run(&editor, &draft.0)?;
-    std::fs::read_to_string(&draft.0).map_err(|source| Failure::Io { doing: "reading the edited file", source })
+    std::fs::read_to_string(&draft.0)
+        .map_err(|source| Failure::Io { doing: "reading the edited file", source })
 }
 
 fn write_draft(name: &str, text: &str) -> Result<PathBuf, Failure> {

@@ -178,9 +178,33 @@ impl Failure {
 
     /// Whether the cluster could not answer just now: no leader, no quorum, no agent, no time.
     pub fn is_unanswered(&self) -> bool {
-        matches!(
-            self.exit(),
-            Exit::NoAgent | Exit::TryAgain | Exit::NoQuorum | Exit::TimedOut
-        )
+        matches!(self.exit(), Exit::NoAgent | Exit::TryAgain | Exit::NoQuorum | Exit::TimedOut)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_of_this_command_has_its_page() {
+        let pages = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors");
+        let index = std::fs::read_to_string(pages.join("README.md")).unwrap();
+        for code in 9000..=9012 {
+            assert!(pages.join(format!("MU{code}.md")).is_file(), "MU{code}.md is missing");
+            assert!(index.contains(&format!("(MU{code}.md)")), "the index does not list MU{code}");
+        }
+        let known = |failure: Failure| (9000..=9012).any(|code| failure.code() == format!("MU{code}"));
+        assert!(known(Failure::SaidNo) && known(Failure::Unreadable(String::new())));
+    }
+
+    #[test]
+    fn a_timeout_says_what_it_waited_for_and_what_goes_on() {
+        let waiting_for = vec!["web/0 (starting)".to_owned(), "web/1 (placed)".to_owned()];
+        let failure = Failure::TimedOut { limit: Duration::from_secs(30), waiting_for, goes_on: true };
+        let text = "timed out after 30 s, still waiting for web/0 (starting); web/1 (placed)";
+        assert_eq!(failure.to_string(), text);
+        assert!(failure.hint().is_some_and(|hint| hint.contains("the act goes on")));
+        assert_eq!(failure.exit(), Exit::TimedOut);
     }
 }

@@ -152,7 +152,8 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Declared>, FileError> {
     if parsed.service.is_empty() {
         return Err(FileError::Empty { file: file.to_owned() });
     }
-    let places = if syntax == Syntax::Toml { place::Places::of_toml(text) } else { place::Places::of_lines(text) };
+    let places =
+        if syntax == Syntax::Toml { place::Places::of_toml(text) } else { place::Places::of_lines(text) };
     let mut all = Vec::new();
     for (at, entry) in parsed.service.into_iter().enumerate() {
         let name = entry.name.as_ref().map_or_else(|| format!("#{}", at + 1), ToString::to_string);
@@ -189,10 +190,9 @@ fn deserialize(file: &str, text: &str, syntax: Syntax) -> Result<ServiceFile, Fi
     let (line, message) = match syntax {
         Syntax::Toml => match toml::from_str(text) {
             Ok(parsed) => return Ok(parsed),
-            Err(error) => (
-                place::line_at(text, error.span().map_or(0, |span| span.start)),
-                error.message().to_owned(),
-            ),
+            Err(error) => {
+                (place::line_at(text, error.span().map_or(0, |span| span.start)), error.message().to_owned())
+            }
         },
         Syntax::Json => match serde_json::from_str(text) {
             Ok(parsed) => return Ok(parsed),

@@ -55,8 +55,8 @@ use status::ApiError;
 
 /// The largest message of an operator, in bytes: a few thousand services.
 const MAX_OPERATOR_MESSAGE_BYTES: usize = 4 << 20;
-/// How many calls one connection may have under way.
-const CALLS_PER_CONNECTION: usize = 256;
+/// How many calls one connection may have under way: a follower passes all of its clients' writes on over one.
+const CALLS_PER_CONNECTION: u32 = 1024;
 /// How many streams (watch, logs, follow) this agent serves at once; each holds a task and a small queue.
 const MAX_STREAMS: usize = 1024;
 /// How long a client may be silent before it is asked whether it is still there.
@@ -154,7 +154,7 @@ pub(crate) async fn local_status(handles: &Handles) -> v1::ClusterStatus {
 
 fn server() -> Server {
     Server::builder()
-        .concurrency_limit_per_connection(CALLS_PER_CONNECTION)
+        .max_concurrent_streams(CALLS_PER_CONNECTION)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .tcp_nodelay(true)

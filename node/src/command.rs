@@ -3,6 +3,7 @@
 pub mod init;
 pub mod join;
 pub mod leave;
+mod local;
 mod systemd;
 
 use std::path::PathBuf;
@@ -258,7 +259,7 @@ fn node_exit_status(error: &NodeError) -> u8 {
         NodeError::Config(_) | NodeError::NoCluster(_) => 78,
         NodeError::Directory(DirectoryError::Taken { .. }) => 108,
         NodeError::Directory(DirectoryError::InUse { .. } | DirectoryError::ForeignHost { .. }) => 107,
-        NodeError::Directory(DirectoryError::NewerFormat { .. }) => 78,
+        NodeError::Directory(DirectoryError::NewerFormat { .. } | DirectoryError::Damaged { .. }) => 78,
         _ => 1,
     }
 }

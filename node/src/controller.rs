@@ -23,6 +23,7 @@ use muster_core::detector::Detector;
 use muster_core::id::{NodeId, RequestId, Revision, SessionId};
 use muster_core::lease::voter::OpenSession;
 use muster_core::refusal::Refusal;
+use muster_core::scheduler::plan::Action;
 use muster_core::state::State;
 use muster_core::state::apply::Reply;
 use muster_core::time::Stamp;
@@ -99,6 +100,7 @@ struct Leading {
     plan_in_flight: bool,
     planned_for: Option<(Revision, Revision)>,
     replan_at: Option<Stamp>,
+    last_plan: Option<(Vec<Action>, tokio::time::Instant)>,
     members_in_flight: bool,
     members_checked: Option<tokio::time::Instant>,
     fenced_at: BTreeMap<SessionId, tokio::time::Instant>,
@@ -232,6 +234,7 @@ impl Leading {
             plan_in_flight: false,
             planned_for: None,
             replan_at: None,
+            last_plan: None,
             members_in_flight: false,
             members_checked: None,
             fenced_at: BTreeMap::new(),

@@ -46,7 +46,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 fn run(command: Command) -> Result<(), CommandError> {
     match command {
-        Command::Init(args) => init::run(&args),
+        Command::Init(args) => runtime()?.block_on(init::run(&args)),
         Command::Join(args) => runtime()?.block_on(join::run(&args)),
         Command::Agent(args) => agent(&args),
         Command::Leave(args) => runtime()?.block_on(leave::run(&args)),

@@ -139,6 +139,7 @@ pub async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), Nod
         why = parts.raft.stopped() => Err(NodeError::RaftStopped(why)),
     };
     notify::stopping();
+    duties::hand_over(&parts.raft).await;
     started.agent.stop().await;
     running.cancel();
     tasks.close();

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::peers::{Peers, sender};
-use crate::raft::{ProposeError, RaftHandle};
+use crate::raft::{LeadershipWatch, ProposeError, RaftHandle};
 use crate::submit::{Submit, SubmitError};
 
 /// How long a write is tried by default.
@@ -99,14 +99,14 @@ impl Proposer {
     }
 
     async fn try_once(&self, encoded: &Bytes) -> Try {
-        let status = self.raft.status();
-        if status.leader == Some(self.me.0) {
+        let leader = self.raft.leader().map(NodeId);
+        if leader == Some(self.me) {
             return match self.propose_here(encoded).await {
                 Ok(reply) => Try::Done(reply),
                 Err(error) => Try::Again(error.to_string()),
             };
         }
-        match self.leader_hint(status.leader.map(NodeId)) {
+        match self.leader_hint(leader) {
             Some(node) => self.forward(node, encoded).await,
             None => Try::Again("there is no leader".to_owned()),
         }
@@ -134,7 +134,16 @@ impl Proposer {
         };
         let sender = sender(&self.state.borrow(), self.me);
         let request = v1::ForwardRequest { sender: Some(sender), proposal: encoded.clone() };
-        match tokio::time::timeout(FORWARD_TIMEOUT, client.forward(request)).await {
+        let mut leadership = self.raft.leadership();
+        let answer = tokio::select! {
+            answer = tokio::time::timeout(FORWARD_TIMEOUT, client.forward(request)) => answer,
+            // The one that was asked may be gone for good; its successor is asked the same again.
+            () = other_leader(&mut leadership, node) => {
+                self.peers.failed(node);
+                return Try::Again(format!("node #{node} leads no longer"));
+            }
+        };
+        match answer {
             Ok(Ok(reply)) => match muster_wire::reply_from_proto(reply.into_inner()) {
                 Ok(reply) => Try::Done(reply),
                 Err(error) => Try::Again(error.to_string()),
@@ -147,6 +156,18 @@ impl Proposer {
                 self.peers.failed(node);
                 Try::Again(format!("node #{node} did not answer within {} s", FORWARD_TIMEOUT.as_secs()))
             }
+        }
+    }
+}
+
+/// Waits until somebody else than `node` is known to lead; for ever on a node outside Raft, which knows nobody.
+async fn other_leader(leadership: &mut LeadershipWatch, node: NodeId) {
+    loop {
+        if leadership.now().leader.is_some_and(|leader| leader != node.0) {
+            return;
+        }
+        if leadership.changed().await.is_none() {
+            std::future::pending::<()>().await;
         }
     }
 }

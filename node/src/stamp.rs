@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -86,20 +87,30 @@ fn read_run(path: &Path, service: &str) -> std::io::Result<Option<Run>> {
     // A node's name may hold dots, the two numbers behind it don't.
     let mut parts = rest.rsplitn(3, '.');
     let (_start, generation, node) = (parts.next(), parts.next(), parts.next());
-    let bytes = std::fs::read(path)?;
-    let whole = &bytes[..bytes.len() - bytes.len() % STAMP_BYTES];
-    let stamp = |chunk: &[u8]| chunk.try_into().map(u64::from_le_bytes).unwrap_or_default();
-    let (Some(first), Some(last)) = (whole.chunks(STAMP_BYTES).next(), whole.chunks(STAMP_BYTES).next_back())
-    else {
+    let Some((first_ns, last_ns)) = ends(&File::open(path)?)? else {
         return Ok(None);
     };
     Ok(Some(Run {
         node: node.unwrap_or_default().to_owned(),
         generation: generation.and_then(|g| g.parse().ok()).unwrap_or_default(),
-        first_ns: stamp(first),
-        last_ns: stamp(last),
+        first_ns,
+        last_ns,
         path: path.to_owned(),
     }))
+}
+
+/// The first and the last whole stamp of a file. Only these are read: the files of long runs are large, and who
+/// waits for a copy to start looks at all of them again and again.
+fn ends(file: &File) -> std::io::Result<Option<(u64, u64)>> {
+    let stamp_at = |number: u64| {
+        let mut bytes = [0; STAMP_BYTES];
+        file.read_exact_at(&mut bytes, number * STAMP_BYTES as u64)?;
+        Ok::<_, std::io::Error>(u64::from_le_bytes(bytes))
+    };
+    match (file.metadata()?.len() / STAMP_BYTES as u64).checked_sub(1) {
+        None => Ok(None),
+        Some(last) => Ok(Some((stamp_at(0)?, stamp_at(last)?))),
+    }
 }
 
 /// The longest time that two runs of these overlapped; zero when they never did.

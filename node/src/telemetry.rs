@@ -4,7 +4,7 @@ use crate::config::{LogFormat, LogSection};
 use tracing_subscriber::EnvFilter;
 
 /// Libraries that call their everyday life an error: a peer that is gone, a stop.
-const QUIET: &str = "openraft=off,raft_log=error,chunked_wal=error,sled=error";
+const QUIET: &str = "openraft=off,h2=error,raft_log=error,chunked_wal=error,sled=error";
 
 /// Starts logging to stderr.
 pub fn start(section: &LogSection) {

@@ -1,6 +1,9 @@
 //! The API of one agent, called as operators and other agents call it: a cluster of one voter in this process, on
 //! loopback. Its agent's part has no guard, so that nothing runs.
 
+#![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
+
+#[path = "api/solo.rs"]
 mod solo;
 
 use muster_proto::v1;

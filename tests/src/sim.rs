@@ -21,6 +21,7 @@ pub mod ledger;
 pub mod mutants;
 pub mod network;
 pub mod protocol;
+mod raft;
 pub mod replica;
 pub mod rng;
 pub mod world;

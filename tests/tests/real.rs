@@ -4,12 +4,20 @@
 
 #[path = "real/crash.rs"]
 mod crash;
+#[path = "real/expect.rs"]
+mod expect;
+#[path = "real/members.rs"]
+mod members;
+#[path = "real/mistakes.rs"]
+mod mistakes;
 #[path = "real/partition.rs"]
 mod partition;
 #[path = "real/planned.rs"]
 mod planned;
 #[path = "real/processes.rs"]
 mod processes;
+#[path = "real/replicated.rs"]
+mod replicated;
 #[path = "real/scene.rs"]
 mod scene;
 #[path = "real/servers.rs"]
@@ -29,7 +37,16 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(1);
     let obstacle = if arguments.list { None } else { binaries::obstacle() };
     let stage = Stage::new(obstacle, binaries::all_required());
-    let trials = [crash::trials, partition::trials, processes::trials, planned::trials, servers::trials];
+    let trials = [
+        crash::trials,
+        partition::trials,
+        processes::trials,
+        planned::trials,
+        replicated::trials,
+        servers::trials,
+        members::trials,
+        mistakes::trials,
+    ];
     let conclusion = libtest_mimic::run(&arguments, trials.iter().flat_map(|of| of(&stage)).collect());
     stage.close();
     conclusion.exit_code()

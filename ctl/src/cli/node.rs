@@ -64,13 +64,15 @@ pub enum NodeVerb {
 
 /// `drain …`
 #[derive(Debug, Args)]
-#[command(after_help = "Waits until the node is empty, at most --timeout (default: --deadline and 30s more, else 10m).
+#[command(
+    after_help = "Waits until the node is empty, at most --timeout (default: --deadline and 30s more, else 10m).
 
 Examples:
   musterctl drain n1 --dry-run
   musterctl drain n1
   musterctl drain n1 --deadline 1h --max-parallel 2
-  musterctl drain n1 --detach")]
+  musterctl drain n1 --detach"
+)]
 pub struct DrainArgs {
     /// Which node
     pub node: String,

@@ -99,7 +99,9 @@ Examples:
         tail: u32,
     },
     /// Why it runs where it does, and what every other node says
-    #[command(after_help = "Examples:\n  musterctl service explain orders-db\n  musterctl service explain web/2")]
+    #[command(
+        after_help = "Examples:\n  musterctl service explain orders-db\n  musterctl service explain web/2"
+    )]
     Explain {
         /// SERVICE or SERVICE/INSTANCE
         instance: String,

@@ -99,8 +99,10 @@ impl EventStream {
 
     async fn resume(&mut self, client: &mut Client) -> Result<(), Failure> {
         if let Some((revision, _)) = self.last {
+            // The last revision once more: the stream may have broken off amid its events. Revision 0 would
+            // mean 'from now on'.
             self.request.since_revision = revision.saturating_sub(1);
-            self.request.since_ms = None;
+            self.request.since_ms = (self.request.since_revision == 0).then_some(0);
             self.request.limit = 0;
         }
         client.connected = None;

@@ -1,6 +1,9 @@
 //! `service apply`, `plan` and `edit`.
 
+use std::time::Duration;
+
 use muster_proto::v1 as pb;
+use tokio::time::sleep;
 
 use super::Run;
 use super::service::{fetch, to_file, to_spec};
@@ -13,6 +16,9 @@ use crate::view::plan::Plan;
 use crate::view::service::Service;
 use crate::wait::service::Running;
 use crate::{editor, file, wait};
+
+/// Long enough for a pending signal to be seen.
+const AFTER_EDITOR: Duration = Duration::from_millis(10);
 
 /// Declares the services of these files, and waits until they run.
 ///
@@ -55,13 +61,17 @@ pub async fn plan(run: &mut Run, files: &[String]) -> Result<Exit, Failure> {
 pub async fn edit(run: &mut Run, args: &WaitingArgs) -> Result<Exit, Failure> {
     let (view, revision) = fetch(run, &args.service).await?;
     let before = to_spec(view.spec.unwrap_or_default())?;
-    let text = editor::edit(&args.service, &to_file(&before)?)?;
+    let draft = to_file(&before)?;
+    run.client.set_editing(true);
+    let edited = editor::edit(&args.service, &draft);
+    // A Ctrl-C that was meant for the editor is noticed, and dropped, in this pause.
+    sleep(AFTER_EDITOR).await;
+    run.client.set_editing(false);
+    let text = edited?;
     let services = file::parse(&format!("{}.toml", args.service), &text)?;
-    if let [only] = services.as_slice() {
-        if only.spec == before {
-            run.out.note("nothing was changed");
-            return Ok(Exit::Done);
-        }
+    if matches!(services.as_slice(), [only] if only.spec == before) {
+        run.out.note("nothing was changed");
+        return Ok(Exit::Done);
     }
     if services.iter().all(|declared| declared.spec.name != before.name) {
         return Err(Failure::Usage(format!(

@@ -61,7 +61,8 @@ fn of_cluster(status: &Status) -> Vec<Item> {
 fn of_nodes(status: &Status) -> Vec<Item> {
     let mut items = Vec::new();
     for node in &status.nodes {
-        let mut tell = |reason: String| items.push(Item { node: Some(node.name.clone()), ..attention(reason) });
+        let mut tell =
+            |reason: String| items.push(Item { node: Some(node.name.clone()), ..attention(reason) });
         if matches!(node.state.as_str(), "suspect" | "lost") {
             tell(format!("the node is {}", node.state));
         }
@@ -83,7 +84,8 @@ fn of_services(status: &Status) -> Vec<Item> {
     let not_as_wished = status.services.iter().filter(|service| !service.is_as_wished());
     not_as_wished
         .map(|service| {
-            let reason = service.reason.clone().unwrap_or_else(|| "no reason is known".to_owned());
+            let counts = || format!("{} of {} instances run", service.running, service.wanted);
+            let reason = service.reason.clone().unwrap_or_else(counts);
             let item = attention(format!("the service is {}: {reason}", service.state));
             Item { service: Some(service.name.clone()), ..item }
         })

@@ -29,10 +29,11 @@ pub async fn cluster(run: &mut Run, verb: ClusterVerb) -> Result<Exit, Failure> 
         ClusterVerb::Show => run.out.show(&ClusterDetail { cluster: Status::from(status).cluster })?,
         ClusterVerb::Set { assignments } => {
             let before = status.timing.as_ref().map_or(Timing::LAN, muster_wire::timing_from_proto);
-            let wanted = assignments.iter().try_fold(before, |timing, text| set(timing, text))?;
-            let timing = wanted.validated().map_err(|error| Failure::Usage(error.to_string()))?;
-            let request =
-                pb::SetTimingRequest { timing: Some(muster_wire::timing_to_proto(&timing)), ..Default::default() };
+            let timing = assignments.iter().try_fold(before, |timing, text| set(timing, text))?;
+            let request = pb::SetTimingRequest {
+                timing: Some(muster_wire::timing_to_proto(&timing)),
+                ..Default::default()
+            };
             let reply = run.client.set_timing(request).await?;
             run.acted(reply, "timing", &format!("the timing is {timing}"))?;
         }
@@ -66,7 +67,10 @@ fn set(timing: Timing, text: &str) -> Result<Timing, Failure> {
         _ => {
             let near = nearest_name(&full, KEYS.into_iter());
             let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-            return Err(Failure::Usage(format!("there is no key '{key}'{near} known are: {}", KEYS.join(", "))));
+            return Err(Failure::Usage(format!(
+                "there is no key '{key}'{near} known are: {}",
+                KEYS.join(", ")
+            )));
         }
     })
 }

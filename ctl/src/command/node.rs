@@ -35,7 +35,8 @@ pub async fn node(run: &mut Run, verb: NodeVerb) -> Result<Exit, Failure> {
         NodeVerb::Show { node } => show(run, &node).await?,
         NodeVerb::Label { node, labels } => label(run, &node, &labels).await?,
         NodeVerb::Cordon { node } => {
-            act(run, &node, Act::Cordon(true), &format!("{node} is cordoned: nothing new is placed there")).await?;
+            act(run, &node, Act::Cordon(true), &format!("{node} is cordoned: nothing new is placed there"))
+                .await?;
         }
         NodeVerb::Uncordon { node } => {
             act(run, &node, Act::Cordon(false), &format!("{node} may be used again")).await?;
@@ -49,7 +50,8 @@ pub async fn node(run: &mut Run, verb: NodeVerb) -> Result<Exit, Failure> {
                 (_, "off") => (false, switch),
                 _ => return Err(Failure::Usage(format!("'{switch}' is neither on nor off"))),
             };
-            let state = if on { "in maintenance: what runs there is left alone" } else { "out of maintenance" };
+            let state =
+                if on { "in maintenance: what runs there is left alone" } else { "out of maintenance" };
             act(run, &node, Act::Maintenance(on), &format!("{node} is {state}")).await?;
         }
         NodeVerb::Remove { node, detach } => remove(run, &node, detach).await?,
@@ -93,11 +95,11 @@ async fn label(run: &mut Run, node: &str, labels: &[String]) -> Result<(), Failu
 async fn remove(run: &mut Run, node: &str, detach: bool) -> Result<(), Failure> {
     run.confirm(format!("node {node} will be removed from the cluster for good"))?;
     let reply = request(run, node, Act::Remove(true)).await?;
-    if !detach {
-        wait::until(run, |status, _| wait::node::gone(status, node)).await?;
+    if detach {
+        return run.acted(reply, node, &format!("{node} is being removed"));
     }
-    let message = if detach { format!("{node} is being removed") } else { format!("{node} is removed") };
-    run.acted(reply, node, &message)
+    wait::until(run, |status, _| wait::node::gone(status, node)).await?;
+    run.done(reply, node, &format!("{node} is removed"))
 }
 
 /// Empties a node and waits until it is empty.

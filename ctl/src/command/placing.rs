@@ -50,12 +50,15 @@ async fn place(
         return Ok(Exit::Done);
     }
     let revision = reply.revision;
-    let judge = |status: &pb::ClusterStatus, _| wait::service::moved(status, &instance, to.as_deref(), revision);
+    let judge =
+        |status: &pb::ClusterStatus, _| wait::service::moved(status, &instance, to.as_deref(), revision);
     let status = wait::until(run, judge).await?;
     let found = status.services.iter().find(|service| service.name == instance.service);
-    let newest = found.and_then(|service| service.instances.iter().filter(|i| i.generation > revision).max_by_key(|i| i.generation));
+    let newest = found.and_then(|service| {
+        service.instances.iter().filter(|i| i.generation > revision).max_by_key(|i| i.generation)
+    });
     let place = newest.map_or(target, |instance| &instance.node);
-    run.acted(reply, &instance.to_string(), &format!("{instance} runs on {place}"))?;
+    run.done(reply, &instance.to_string(), &format!("{instance} runs on {place}"))?;
     Ok(Exit::Done)
 }
 

@@ -68,7 +68,9 @@ pub async fn service(run: &mut Run, verb: ServiceVerb) -> Result<Exit, Failure> 
         }
         ServiceVerb::Plan(args) => apply::plan(run, &args.files).await,
         ServiceVerb::Edit(args) => apply::edit(run, &args).await,
-        ServiceVerb::Rollback(args) => act(run, &args, Act::Rollback(true), "has its former declaration").await,
+        ServiceVerb::Rollback(args) => {
+            act(run, &args, Act::Rollback(true), "has its former declaration").await
+        }
         ServiceVerb::Start(args) => act(run, &args, Act::Wanted(true), "is started").await,
         ServiceVerb::Restart(args) => act(run, &args, Act::Restart(true), "is started anew").await,
         ServiceVerb::Scale { service, count, detach } => {
@@ -147,21 +149,24 @@ async fn act(run: &mut Run, args: &WaitingArgs, act: Act, message: &str) -> Resu
     if is_restart {
         running = running.since(reply.revision);
     }
-    if !args.detach {
+    if args.detach {
+        run.acted(reply, name, &format!("service {name} {message}"))?;
+    } else {
         wait::until(run, |status, now| running.judge(status, now)).await?;
+        run.done(reply, name, &format!("service {name} {message}"))?;
     }
-    run.acted(reply, name, &format!("service {name} {message}"))?;
     Ok(Exit::Done)
 }
 
 async fn stop(run: &mut Run, args: &WaitingArgs) -> Result<Exit, Failure> {
     let name = &args.service;
     let reply = request(run, name, Act::Wanted(false)).await?;
-    if !args.detach {
+    if args.detach {
+        run.acted(reply, name, &format!("service {name} is being stopped"))?;
+    } else {
         wait::until(run, |status, _| wait::service::stopped(status, name)).await?;
+        run.done(reply, name, &format!("service {name} is stopped"))?;
     }
-    let message = if args.detach { "is being stopped" } else { "is stopped" };
-    run.acted(reply, name, &format!("service {name} {message}"))?;
     Ok(Exit::Done)
 }
 
@@ -169,11 +174,12 @@ async fn remove(run: &mut Run, args: &WaitingArgs) -> Result<Exit, Failure> {
     let name = &args.service;
     run.confirm(format!("service {name} will be stopped and forgotten"))?;
     let reply = request(run, name, Act::Remove(true)).await?;
-    if !args.detach {
+    if args.detach {
+        run.acted(reply, name, &format!("service {name} is being removed"))?;
+    } else {
         wait::until(run, |status, _| wait::service::gone(status, name)).await?;
+        run.done(reply, name, &format!("service {name} is removed"))?;
     }
-    let message = if args.detach { "is being removed" } else { "is removed" };
-    run.acted(reply, name, &format!("service {name} {message}"))?;
     Ok(Exit::Done)
 }
 

@@ -20,14 +20,19 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub async fn status(run: &mut Run, check: bool) -> Result<Exit, Failure> {
     let (status, unanswered) = look(run).await?;
     let status = Status::from(status);
-    run.out.show_outcome(&status)?;
-    if !status.has_quorum() || (unanswered.is_some() && status.cluster.leader.is_none()) {
-        let voters = status.cluster.quorum;
-        let message = format!("no quorum: {} of {} voters are alive", voters.alive, voters.voters);
-        return Err(unanswered.unwrap_or(Failure::NoQuorum(message)));
+    if check {
+        run.out.show_outcome(&status)?;
+    } else {
+        run.out.show(&status)?;
     }
+    let voters = status.cluster.quorum;
     match unanswered {
-        Some(failure) => Err(failure),
+        Some(failure) if failure.exit() == Exit::NoQuorum => Err(failure),
+        Some(failure) => Err(Failure::NoQuorum(format!("the cluster as a whole does not answer: {failure}"))),
+        None if !status.has_quorum() => Err(Failure::NoQuorum(format!(
+            "the quorum is lost: {} of {} voters are alive",
+            voters.alive, voters.voters
+        ))),
         None if check && needs_attention(&status) => Ok(Exit::Attention),
         None => Ok(Exit::Done),
     }

@@ -24,7 +24,10 @@ struct Reached {
 
 impl View for Reached {
     fn table(&self, _screen: &Screen) -> String {
-        format!("{} is {}\n", self.what, self.state)
+        match self.state {
+            "quorum" => format!("{} has a quorum\n", self.what),
+            state => format!("{} is {state}\n", self.what),
+        }
     }
 
     fn names(&self) -> Vec<String> {

@@ -23,7 +23,8 @@ pub fn key_on(text: &str, line: usize) -> Option<String> {
     let line = line.trim().trim_start_matches("- ").trim_start_matches(['{', ' ']);
     let (key, _) = line.split_once(['=', ':'])?;
     let key = key.trim().trim_matches('"');
-    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
+    let is_key =
+        !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'));
     is_key.then(|| key.to_owned())
 }
 
@@ -66,7 +67,9 @@ fn deepest(value: &Spanned<DeValue<'_>>, path: &str) -> usize {
                 let (key, rest) = path.split_once('.').unwrap_or((path, ""));
                 member(table, key).map(|(at, value)| (at, value, rest))
             }
-            DeValue::Array(items) => element(items, path).map(|(value, rest)| (value.span().start, value, rest)),
+            DeValue::Array(items) => {
+                element(items, path).map(|(value, rest)| (value.span().start, value, rest))
+            }
             _ => None,
         };
         let Some((at, next, rest)) = step else { break };
@@ -95,7 +98,9 @@ fn element<'t, 'a, 'p>(
 
 /// The first line with the path's last key at or after the line with the service's name.
 fn line_by_name(text: &str, name: &str, path: &str) -> usize {
-    let has = |line: &str, word: &str| line.split(|c: char| !(c.is_alphanumeric() || "-_.".contains(c))).any(|w| w == word);
+    let has = |line: &str, word: &str| {
+        line.split(|c: char| !(c.is_alphanumeric() || "-_.".contains(c))).any(|w| w == word)
+    };
     let lines: Vec<&str> = text.lines().collect();
     let begin = lines.iter().position(|line| has(line, name)).unwrap_or(0);
     let key = path.rsplit('.').next().unwrap_or_default();

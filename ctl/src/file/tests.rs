@@ -51,7 +51,8 @@ fn a_wrong_value_has_its_line_and_key() {
 
 #[test]
 fn a_missing_key_is_put_at_its_table() {
-    let text = problem("x.toml", &GOOD.replacen("[service.task.exec]\ncommand = [\"/bin/sleep\", \"1\"]\n", "", 1));
+    let text =
+        problem("x.toml", &GOOD.replacen("[service.task.exec]\ncommand = [\"/bin/sleep\", \"1\"]\n", "", 1));
     assert!(text.starts_with("x.toml:3: service a: task.main: is missing"), "{text}");
 }
 

@@ -103,6 +103,8 @@ pub struct Table {
 }
 
 const GAP: usize = 2;
+/// What wraps keeps this width while other columns can still shrink.
+const WRAPPED: usize = 16;
 /// A column never shrinks below this.
 const NARROWEST: usize = 8;
 
@@ -208,7 +210,7 @@ impl Table {
         let wraps = shown.iter().position(|i| self.columns[*i].kind == Kind::Wraps);
         let mut over = widths.iter().sum::<usize>().saturating_sub(room);
         if let Some(last) = wraps {
-            over -= give(&mut widths[last], over, 24);
+            over -= give(&mut widths[last], over, WRAPPED);
         }
         for place in (0..shown.len()).rev() {
             if self.columns[shown[place]].kind == Kind::Shrinks {
@@ -221,14 +223,7 @@ impl Table {
         widths
     }
 
-    fn line(
-        &self,
-        cells: &[&Cell],
-        shown: &[usize],
-        widths: &[usize],
-        screen: &Screen,
-        out: &mut String,
-    ) {
+    fn line(&self, cells: &[&Cell], shown: &[usize], widths: &[usize], screen: &Screen, out: &mut String) {
         let mut text = " ".repeat(self.indent);
         let mut more: Vec<String> = Vec::new();
         let mut column_start = self.indent;
@@ -244,7 +239,11 @@ impl Table {
             let pad = " ".repeat(width - length(&content));
             let painted = cell.paint.on(&content, screen);
             let gap = if place == 0 { "" } else { "  " };
-            let cell = if kind == Kind::Right { format!("{gap}{pad}{painted}") } else { format!("{gap}{painted}{pad}") };
+            let cell = if kind == Kind::Right {
+                format!("{gap}{pad}{painted}")
+            } else {
+                format!("{gap}{painted}{pad}")
+            };
             text.push_str(&cell);
             column_start += width + GAP;
         }

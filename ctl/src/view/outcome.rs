@@ -135,7 +135,8 @@ pub struct ValidatedService {
 
 impl View for Validated {
     fn table(&self, _screen: &Screen) -> String {
-        let line = |service: &ValidatedService| format!("{}: service {} is valid\n", service.file, service.name);
+        let line =
+            |service: &ValidatedService| format!("{}: service {} is valid\n", service.file, service.name);
         self.services.iter().map(line).collect()
     }
 

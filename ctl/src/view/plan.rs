@@ -132,8 +132,7 @@ impl Item {
 impl View for Plan {
     fn table(&self, screen: &Screen) -> String {
         let mut text = String::new();
-        let mut table =
-            Table::new().shrinks("INSTANCE").fixed("ACTION").shrinks("NODE").wraps("REASON");
+        let mut table = Table::new().shrinks("INSTANCE").fixed("ACTION").shrinks("NODE").wraps("REASON");
         for item in &self.items {
             let reason = item.reason.as_deref().unwrap_or_default();
             table.row([item.subject().into(), item.action_cell(), item.path().into(), reason.into()]);

@@ -72,7 +72,13 @@ impl View for Raft {
             self.snapshot_index,
             self.membership_id,
         );
-        let mut table = Table::new().shrinks("MEMBER").right("ID").fixed("ROLE").right("LOG").right("BEHIND").wraps("ADDRESSES");
+        let mut table = Table::new()
+            .shrinks("MEMBER")
+            .right("ID")
+            .fixed("ROLE")
+            .right("LOG")
+            .right("BEHIND")
+            .wraps("ADDRESSES");
         for member in &self.members {
             let behind = member.matched_index.map(|at| self.last_log_index.saturating_sub(at));
             let role = match (member.voter, Some(&member.name) == self.leader.as_ref()) {

@@ -1,6 +1,6 @@
 //! Services and their instances.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use muster_core::spec::file::ServiceEntry;
 use muster_proto::v1 as pb;
@@ -19,7 +19,8 @@ pub struct Service {
     mode: String,
     /// How many instances are wanted.
     pub wanted: u32,
-    running: u32,
+    /// How many run, healthy or not.
+    pub running: u32,
     healthy: u32,
     /// running, degraded, starting, stopped or unplaced.
     pub state: String,
@@ -93,20 +94,28 @@ impl Service {
     }
 
     /// Where it is, and why not elsewhere or more: for people.
-    fn place(&self) -> String {
-        let mut nodes: Vec<&str> = self.instances.iter().filter_map(|i| i.node.as_deref()).collect();
-        nodes.dedup();
-        let nodes = match nodes.len() {
-            0 => String::new(),
-            1..=4 => format!("on {}", nodes.join(", ")),
-            more => format!("on {}, {} and {} more", nodes[0], nodes[1], more - 2),
+    fn place(&self, screen: &Screen) -> String {
+        let current = self.instances.iter().filter(|i| !i.superseded && i.state != "lost");
+        let nodes: BTreeSet<&str> = current.filter_map(|i| i.node.as_deref()).collect();
+        let nodes: Vec<&str> = nodes.into_iter().collect();
+        let nodes = match nodes.as_slice() {
+            [] => String::new(),
+            [first, second, _, _, rest @ ..] if !rest.is_empty() => {
+                format!("on {first}, {second} and {} more", rest.len() + 2)
+            }
+            few => format!("on {}", few.join(", ")),
         };
         let why = self.reason.clone().or_else(|| self.instances.iter().find_map(|i| i.message.clone()));
-        match why {
+        let text = match why {
             Some(why) if !self.is_as_wished() && !nodes.is_empty() => format!("{nodes}: {why}"),
             Some(why) if !self.is_as_wished() => why,
             _ => nodes,
+        };
+        if screen.wide || text.chars().count() <= REASON_CHARS {
+            return text;
         }
+        let kept: String = text.chars().take(REASON_CHARS).collect();
+        format!("{}… ('service explain {}')", kept.trim_end(), self.name)
     }
 
     fn since(&self, now_ms: u64) -> String {
@@ -120,6 +129,9 @@ impl Service {
         Cell::painted(text, paint)
     }
 }
+
+/// Lists keep reasons to this length; `service explain` has all of it.
+const REASON_CHARS: usize = 120;
 
 /// A table of services.
 pub fn table<'a>(services: impl IntoIterator<Item = &'a Service>, screen: &Screen) -> String {
@@ -143,7 +155,7 @@ pub fn table<'a>(services: impl IntoIterator<Item = &'a Service>, screen: &Scree
             service.priority.to_string().into(),
             service.revision.to_string().into(),
             service.since(screen.now_ms).into(),
-            service.place().into(),
+            service.place(screen).into(),
         ]);
     }
     table.draw(screen)
@@ -227,9 +239,11 @@ impl View for ServiceDetail {
         if let Some(reason) = &service.reason {
             head.row(["reason".into(), reason.as_str().into()]);
         }
-        let counts = format!("{} wanted, {} running, {} healthy", service.wanted, service.running, service.healthy);
+        let counts =
+            format!("{} wanted, {} running, {} healthy", service.wanted, service.running, service.healthy);
         head.row(["instances".into(), counts.into()]);
-        let revision = format!("{}, created {}", service.revision, self.created.as_deref().unwrap_or("before"));
+        let revision =
+            format!("{}, created {}", service.revision, self.created.as_deref().unwrap_or("before"));
         head.row(["revision".into(), revision.into()]);
         if self.former > 0 {
             let text = format!("{} (musterctl service rollback {})", self.former, service.name);

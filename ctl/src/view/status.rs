@@ -155,7 +155,8 @@ impl Status {
         if self.services.is_empty() {
             return NO_SERVICES.to_owned();
         }
-        let (fine, not): (Vec<&Service>, Vec<&Service>) = self.services.iter().partition(|s| s.is_as_wished());
+        let (fine, not): (Vec<&Service>, Vec<&Service>) =
+            self.services.iter().partition(|s| s.is_as_wished());
         let mut text = String::new();
         if !not.is_empty() {
             let title = format!("{} of {} services not as wished", not.len(), self.services.len());

@@ -85,7 +85,8 @@ mod tests {
             state: state.into(),
             ..Default::default()
         };
-        let instances = vec![instance("web/0", "stopping"), instance("web/1", "running"), instance("web/2", "stopped")];
+        let instances =
+            vec![instance("web/0", "stopping"), instance("web/1", "running"), instance("web/2", "stopped")];
         let service = pb::ServiceStatus { name: "web".into(), instances, ..Default::default() };
         pb::ClusterStatus { nodes: vec![node], services: vec![service], ..Default::default() }
     }
@@ -94,7 +95,9 @@ mod tests {
     fn a_drain_names_what_is_left_and_what_blocks() {
         let blocked = vec![pb::BlockedInstance { instance: "web/1".into(), reason: "no room".into() }];
         let drain = pb::DrainStatus { remaining: 2, blocked, ..Default::default() };
-        let Verdict::Waiting(left) = drained(&status(Some(drain)), "n1", true) else { panic!("it is not done") };
+        let Verdict::Waiting(left) = drained(&status(Some(drain)), "n1", true) else {
+            panic!("it is not done")
+        };
         assert_eq!(left, ["web/0 (stopping)", "web/1, which is blocked: no room"]);
     }
 
@@ -108,7 +111,8 @@ mod tests {
 
     #[test]
     fn a_quorum_needs_a_leader_too() {
-        let with = |margin, leader: &str| pb::ClusterStatus { margin, leader: leader.into(), ..Default::default() };
+        let with =
+            |margin, leader: &str| pb::ClusterStatus { margin, leader: leader.into(), ..Default::default() };
         assert!(matches!(quorum(&with(0, "n1")), Verdict::Done));
         assert!(matches!(quorum(&with(0, "")), Verdict::Waiting(_)));
         assert!(matches!(quorum(&with(-1, "n1")), Verdict::Waiting(_)));

@@ -88,23 +88,27 @@ impl Running {
         let since = self.since.max(service.rollout);
         let mut missing: Vec<String> = Vec::new();
         for instance in service.instances.iter().filter(|instance| !instance.superseded) {
-            let place = format!("{} on {}", instance.id, instance.node);
-            if instance.generation < since {
+            let place = place(instance);
+            if instance.node.is_empty() {
+                missing.push(format!("{place}{}", after_colon(&instance.message)));
+            } else if instance.generation < since {
                 missing.push(format!("{place} to be replaced ({})", instance.state));
             } else if instance.state != "running" {
-                let why = if instance.message.is_empty() { "" } else { ": " };
-                missing.push(format!("{place}, which is {}{why}{}", instance.state, instance.message));
+                let why = after_colon(&instance.message);
+                missing.push(format!("{place}, which is {}{why}", instance.state));
             }
         }
-        if missing.is_empty() && service.instances.iter().any(|instance| instance.superseded) {
+        // What was lost with its host stays listed until the host comes back; nobody waits for that.
+        let is_old = |instance: &pb::InstanceStatus| instance.superseded && !is_over(&instance.state);
+        if missing.is_empty() && service.instances.iter().any(is_old) {
             missing.push(format!("the old instances of {} to stop", service.name));
         }
-        let counts = service.running >= service.wanted && (!self.healthy || service.healthy >= service.wanted);
+        let counts =
+            service.running >= service.wanted && (!self.healthy || service.healthy >= service.wanted);
         if missing.is_empty() && (service.state != "running" || !counts) {
-            let why = if service.reason.is_empty() { "" } else { ": " };
             let (running, wanted) = (service.running, service.wanted);
             let state = format!("{}, {running} of {wanted} running", service.state);
-            missing.push(format!("{} ({state}{why}{})", service.name, service.reason));
+            missing.push(format!("{} ({state}{})", service.name, after_colon(&service.reason)));
         }
         missing
     }
@@ -138,8 +142,21 @@ pub fn gone(status: &pb::ClusterStatus, name: &str) -> Verdict {
 }
 
 fn still_active(service: &pb::ServiceStatus) -> Vec<String> {
-    let active = service.instances.iter().filter(|instance| !is_over(&instance.state));
-    active.map(|i| format!("{} on {} ({})", i.id, i.node, i.state)).collect()
+    // A lost instance may still run on a host that is cut off.
+    let is_active = |i: &&pb::InstanceStatus| !matches!(i.state.as_str(), "stopped" | "failed");
+    service.instances.iter().filter(is_active).map(|i| format!("{} ({})", place(i), i.state)).collect()
+}
+
+fn place(instance: &pb::InstanceStatus) -> String {
+    if instance.node.is_empty() {
+        format!("a place for {}", instance.id)
+    } else {
+        format!("{} on {}", instance.id, instance.node)
+    }
+}
+
+fn after_colon(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(": {text}") }
 }
 
 /// One instance, placed after `revision`, runs; with a target, on that node.
@@ -155,11 +172,13 @@ pub fn moved(status: &pb::ClusterStatus, instance: &Instance, to: Option<&str>, 
         return Verdict::Waiting(vec![format!("{id} to run{target}")]);
     };
     let is_there = to.is_none_or(|node| node == found.node);
-    if found.generation <= revision {
+    let why = after_colon(&found.message);
+    if found.node.is_empty() {
+        Verdict::Waiting(vec![format!("{}{why}", place(found))])
+    } else if found.generation <= revision {
         Verdict::Waiting(vec![format!("{id}, which is {} on {}", found.state, found.node)])
     } else if found.state != "running" {
-        let why = if found.message.is_empty() { "" } else { ": " };
-        let state = format!("{} on {}{why}{}", found.state, found.node, found.message);
+        let state = format!("{} on {}{why}", found.state, found.node);
         Verdict::Waiting(vec![format!("{id} to run{target} (it is {state})")])
     } else if is_there {
         Verdict::Done
@@ -190,7 +209,9 @@ impl Instance {
             return Ok(Self { service: text.to_owned(), index: None });
         };
         let index = index.parse().map_err(|_| {
-            Failure::Usage(format!("'{text}' is not an instance; write SERVICE or SERVICE/INDEX, such as web/2"))
+            Failure::Usage(format!(
+                "'{text}' is not an instance; write SERVICE or SERVICE/INDEX, such as web/2"
+            ))
         })?;
         Ok(Self { service: service.to_owned(), index: Some(index) })
     }

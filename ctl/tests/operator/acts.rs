@@ -61,7 +61,8 @@ fn editing_applies_what_the_editor_left() {
     fake.ctl(&["service", "apply", "-f", &orders]).expect(0);
     let endpoint = fake.address.to_string();
     let edit = |editor: &str| {
-        let mut command = crate::run::command(&["--endpoint", &endpoint, "service", "edit", "orders", "--detach"]);
+        let mut command =
+            crate::run::command(&["--endpoint", &endpoint, "service", "edit", "orders", "--detach"]);
         command.env("EDITOR", editor).output().unwrap().status.code()
     };
     assert_eq!(edit("true"), Some(0));
@@ -72,6 +73,8 @@ fn editing_applies_what_the_editor_left() {
     assert_eq!(exec.command.last().unwrap(), "9090");
     assert_eq!(edit("sed -i s/exec/exce/"), Some(78));
     assert_eq!(edit("false"), Some(1));
+    // A Ctrl-C in the editor is the editor's.
+    assert_eq!(edit("kill -INT $PPID; sed -i s/9090/7070/"), Some(0));
 }
 
 #[test]
@@ -118,6 +121,8 @@ fn timing_is_changed_key_by_key() {
     fake.ctl(&["cluster", "set", "timing.lease_ttl_ms=2000"]).expect(0);
     let timing = fake.scene().timing.unwrap();
     assert_eq!((timing.lease_ttl_ms, timing.heartbeat_ms), (2000, 50));
-    let ended = fake.ctl(&["cluster", "set", "lease_ttl_ms=500"]).expect(64);
-    assert!(ended.stderr.contains("too short"), "{}", ended.stderr);
+    // Whether values are safe together is the cluster's judgement.
+    let unsafe_timing = crate::fake::refusal(tonic::Code::InvalidArgument, "too short", "MU1028", "78");
+    fake.scene().refusals.extend([tonic::Status::unavailable("closing"), unsafe_timing]);
+    fake.ctl(&["cluster", "set", "lease_ttl_ms=500"]).expect(78);
 }

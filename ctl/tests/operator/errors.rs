@@ -1,7 +1,5 @@
 //! Every way to fail: the status, and where it is said.
 
-use std::time::Duration;
-
 use tonic::{Code, Status};
 
 use crate::fake::{Fake, refusal};
@@ -145,7 +143,10 @@ fn an_agents_error_keeps_its_status_code_and_hint() {
         let ended = fake.ctl(&["node", "cordon", "n1", "-o", "json"]).expect(exit);
         assert_eq!(ended.stdout, "");
         let error = ended.error();
-        assert_eq!((&error["code"], &error["message"], &error["hint"]), (&"MU1042".into(), &"it is so".into(), &"a hint".into()));
+        assert_eq!(
+            (&error["code"], &error["message"], &error["hint"]),
+            (&"MU1042".into(), &"it is so".into(), &"a hint".into())
+        );
     }
 }
 
@@ -156,7 +157,11 @@ fn what_is_not_there_is_105_with_the_nearest_name() {
     let ended = fake.ctl(&["node", "show", "n11", "-o", "json"]).expect(105);
     assert_eq!(ended.error()["code"], "MU1003");
     let ended = fake.ctl(&["service", "show", "order-db", "-o", "json"]).expect(105);
-    assert!(ended.error()["message"].as_str().unwrap().contains("did you mean orders-db?"), "{}", ended.stderr);
+    assert!(
+        ended.error()["message"].as_str().unwrap().contains("did you mean orders-db?"),
+        "{}",
+        ended.stderr
+    );
     fake.ctl(&["wait", "service/nope", "--for", "running"]).expect(105);
 }
 
@@ -197,7 +202,8 @@ fn an_agent_that_does_not_answer_in_time_is_124() {
     let fake = Fake::start();
     let scene = fake.scene();
     let endpoint = fake.address.to_string();
-    let child = crate::run::spawn(&["--endpoint", &endpoint, "--timeout", "300ms", "node", "list", "-o", "json"]);
+    let child =
+        crate::run::spawn(&["--endpoint", &endpoint, "--timeout", "300ms", "node", "list", "-o", "json"]);
     let ended = crate::run::Ended::from(child.wait_with_output().unwrap()).expect(124);
     drop(scene);
     assert!(ended.error()["message"].as_str().unwrap().contains(&endpoint), "{}", ended.stderr);
@@ -209,7 +215,6 @@ fn another_endpoint_is_taken_when_the_first_is_dead() {
     let ended = fake.ctl(&["--endpoint", &nobody(), "node", "list", "-o", "name"]).expect(0);
     assert_eq!(ended.stdout, "n1\nn2\nn3\n");
     let (dead, alive) = (nobody(), fake.address.to_string());
-    let began = std::time::Duration::from_secs(0);
     let ended = ctl(&["--endpoint", &dead, "--endpoint", &alive, "node", "list", "-o", "name"]).expect(0);
-    assert!(began < Duration::from_secs(1) && ended.stdout.starts_with("n1"));
+    assert_eq!(ended.stdout, "n1\nn2\nn3\n");
 }

@@ -16,6 +16,7 @@ use tonic::{Code, Request, Response, Status};
 use crate::run::{Ended, ctl};
 
 type Reply<T> = Result<Response<T>, Status>;
+type Step = Box<dyn FnMut(&mut pb::ClusterStatus) + Send>;
 type Items<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What the agent knows and was asked.
@@ -33,7 +34,7 @@ pub struct Scene {
     /// The requests with an id, in order.
     pub writes: Vec<(String, pb::RequestId)>,
     /// Makes each look at the status differ from the one before.
-    pub step: Option<Box<dyn FnMut(&mut pb::ClusterStatus) + Send>>,
+    pub step: Option<Step>,
     /// How often the status was asked for.
     pub looks: u32,
     pub watched: Vec<pb::WatchRequest>,
@@ -63,11 +64,13 @@ pub fn refusal(code: Code, message: &str, stable: &str, exit: &str) -> Status {
 impl Fake {
     /// An agent of a healthy cluster of three nodes with two services.
     pub fn start() -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let scene = Arc::new(Mutex::new(Scene { status: crate::fake::status(), ..Scene::default() }));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();
-        let server = tonic::transport::Server::builder().add_service(ClusterServer::new(Service(Arc::clone(&scene))));
+        let server =
+            tonic::transport::Server::builder().add_service(ClusterServer::new(Service(Arc::clone(&scene))));
         runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
         Self { scene, address, _runtime: runtime }
     }
@@ -76,8 +79,8 @@ impl Fake {
     pub fn listen_on(&self, path: &Path) {
         let _entered = self._runtime.enter();
         let listener = tokio::net::UnixListener::bind(path).unwrap();
-        let server =
-            tonic::transport::Server::builder().add_service(ClusterServer::new(Service(Arc::clone(&self.scene))));
+        let server = tonic::transport::Server::builder()
+            .add_service(ClusterServer::new(Service(Arc::clone(&self.scene))));
         self._runtime.spawn(server.serve_with_incoming(UnixListenerStream::new(listener)));
     }
 
@@ -198,7 +201,12 @@ impl Cluster for Service {
                 }
             }
         }
-        Ok(Response::new(pb::ApplyReply { revision: scene.status.revision, services, plan, warnings: Vec::new() }))
+        Ok(Response::new(pb::ApplyReply {
+            revision: scene.status.revision,
+            services,
+            plan,
+            warnings: Vec::new(),
+        }))
     }
 
     async fn act_on_service(&self, request: Request<pb::ActOnServiceRequest>) -> Reply<pb::ActReply> {

@@ -38,7 +38,8 @@ fn a_drain_waits_until_the_node_is_empty() {
 fn a_blocked_drain_ends_in_time_and_says_what_blocks_it() {
     let fake = Fake::start();
     fake.scene().step = Some(Box::new(|status| {
-        let blocked = pb::BlockedInstance { instance: "orders-db/0".into(), reason: "n2 has no label disk".into() };
+        let blocked =
+            pb::BlockedInstance { instance: "orders-db/0".into(), reason: "n2 has no label disk".into() };
         if let Some(drain) = &mut status.nodes[0].drain {
             drain.blocked = vec![blocked];
         }

@@ -28,8 +28,8 @@ pub enum Refusal {
     /// Another node has that name.
     #[error("a node named {0} is in the cluster already")]
     NodeNameTaken(NodeName),
-    /// The token is unknown or was revoked.
-    #[error("the join token is not known here: it was revoked, or is another cluster's")]
+    /// The token is unknown: revoked, expired and dropped, or another cluster's.
+    #[error("the join token is not known here: it was revoked, expired some time ago, or is another cluster's")]
     TokenUnknown,
     /// The token's time is over.
     #[error("the join token {0} has expired")]

@@ -1,11 +1,12 @@
 //! Where instances should run: pure functions from a state to a plan.
 //!
 //! ```text
-//!            ┌─ tidy ─ place ─ retarget ─ drain ─ wishes ─ violations ─ rollout ─ failback ─┐
-//!   State ─▶ Desk (a working copy, judged by apply)  ◀── until nothing changes any more ────┘ ─▶ Plan
+//!            ┌─ tidy ─ place ─ retarget ─ drain ─ wishes ─ violations ─ rollout ─┐
+//!   State ─▶ Desk (a working copy, judged by apply) ◀── until nothing changes ───┘ ─▶ failback ─▶ Plan
 //! ```
 //! Each pass asks a [`question`](question::Question): filters refuse nodes and say why, scores decide between the
-//! rest. Same state and time, same plan; a plan that was applied leaves nothing to plan.
+//! rest. Same state and time, same plan. A plan that was applied leaves nothing to plan, with one exception: what was
+//! placed beside a service that moves in the same plan follows it in the next.
 
 mod backoff;
 mod desk;
@@ -68,16 +69,22 @@ pub fn next_wakeup(state: &State, now: Stamp) -> Option<Stamp> {
 }
 
 fn run_passes(desk: &mut Desk) {
+    until_settled(desk, needful);
+    // Improvements come last: what is needful has the first choice.
     until_settled(desk, |desk| {
-        tidy::tidy(desk);
-        place::place_vacant(desk);
-        moves::retarget(desk);
-        drain::drain(desk);
-        moves::grant_wishes(desk);
-        moves::leave_violated(desk);
-        rollout::roll_out(desk);
         moves::fail_back(desk);
+        needful(desk);
     });
+}
+
+fn needful(desk: &mut Desk) {
+    tidy::tidy(desk);
+    place::place_vacant(desk);
+    moves::retarget(desk);
+    drain::drain(desk);
+    moves::grant_wishes(desk);
+    moves::leave_violated(desk);
+    rollout::roll_out(desk);
 }
 
 fn until_settled(desk: &mut Desk, mut pass: impl FnMut(&mut Desk)) {

@@ -1,5 +1,7 @@
 //! Property tests of the pure core: one binary, a file a subject.
 
+#![allow(clippy::unwrap_used, reason = "tests; helpers outside of test functions are not exempted")]
+
 #[path = "core/apply.rs"]
 mod apply;
 #[path = "core/control_plane.rs"]

@@ -5,7 +5,7 @@ use muster_proto::v1::cluster_server::Cluster;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
-use super::route::{Answer, Client};
+use super::route::{Answer, Client, Kind};
 use super::{Answers, Api, plans, reads};
 
 type Answered<T> = Result<Response<T>, Status>;
@@ -30,7 +30,7 @@ impl Cluster for Api {
     async fn get_status(&self, request: Request<v1::GetStatusRequest>) -> Answered<v1::ClusterStatus> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.get_status(r).await };
-        let state = here!(self.at_leader(&caller, q.stale, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Read { stale: q.stale }, &q, call));
         Ok(Response::new(self.status(&state, q.stale).await))
     }
 
@@ -40,21 +40,21 @@ impl Cluster for Api {
     ) -> Answered<v1::ListServicesReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.list_services(r).await };
-        let state = here!(self.at_leader(&caller, q.stale, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Read { stale: q.stale }, &q, call));
         Ok(Response::new(self.list_services_here(&state, &q).await?))
     }
 
     async fn get_raft(&self, request: Request<v1::GetRaftRequest>) -> Answered<v1::RaftView> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.get_raft(r).await };
-        let state = here!(self.at_leader(&caller, q.stale, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Read { stale: q.stale }, &q, call));
         Ok(Response::new(self.raft_view(&state)))
     }
 
     async fn list_tokens(&self, request: Request<v1::ListTokensRequest>) -> Answered<v1::ListTokensReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.list_tokens(r).await };
-        let state = here!(self.at_leader(&caller, q.stale, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Read { stale: q.stale }, &q, call));
         Ok(Response::new(reads::tokens(&state)))
     }
 
@@ -68,7 +68,7 @@ impl Cluster for Api {
             return Ok(Response::new(self.apply_here(&caller, q).await?));
         }
         let call = |mut c: Client, r| async move { c.apply(r).await };
-        let state = here!(self.at_leader(&caller, false, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.think(state, move |state| plans::apply(state, q)).await?))
     }
 
@@ -85,21 +85,21 @@ impl Cluster for Api {
     async fn r#move(&self, request: Request<v1::MoveRequest>) -> Answered<v1::ActReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.r#move(r).await };
-        let state = here!(self.at_leader(&caller, false, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.move_here(&caller, &state, q).await?))
     }
 
     async fn act_on_node(&self, request: Request<v1::ActOnNodeRequest>) -> Answered<v1::ActReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.act_on_node(r).await };
-        let state = here!(self.at_leader(&caller, false, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.act_on_node_here(&caller, &state, q).await?))
     }
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Answered<v1::PlanReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.drain(r).await };
-        let state = here!(self.at_leader(&caller, false, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.drain_here(&caller, &state, q).await?))
     }
 
@@ -116,7 +116,7 @@ impl Cluster for Api {
     async fn transfer_leader(&self, request: Request<v1::HandOverRequest>) -> Answered<v1::ActReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.transfer_leader(r).await };
-        let state = here!(self.at_leader(&caller, false, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.transfer_leader_here(&state, &q).await?))
     }
 
@@ -130,21 +130,21 @@ impl Cluster for Api {
     async fn explain(&self, request: Request<v1::ExplainRequest>) -> Answered<v1::PlanReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.explain(r).await };
-        let state = here!(self.at_leader(&caller, q.stale, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Read { stale: q.stale }, &q, call));
         Ok(Response::new(self.think(state, move |state| plans::explain(state, &q)).await?))
     }
 
     async fn simulate(&self, request: Request<v1::SimulateRequest>) -> Answered<v1::PlanReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.simulate(r).await };
-        let state = here!(self.at_leader(&caller, q.stale, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Read { stale: q.stale }, &q, call));
         Ok(Response::new(self.think(state, move |state| plans::simulate(state, &q)).await?))
     }
 
     async fn rebalance(&self, request: Request<v1::RebalanceRequest>) -> Answered<v1::PlanReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.rebalance(r).await };
-        let state = here!(self.at_leader(&caller, false, &q, call));
+        let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.rebalance_here(&caller, &state, &q).await?))
     }
 

@@ -16,7 +16,7 @@ use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
-use super::route::Answer;
+use super::route::{Answer, Kind};
 use super::status::ApiError;
 use super::{Answers, Api, convert};
 use crate::peers::sender;
@@ -35,7 +35,7 @@ impl NodeLink for Api {
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
         let caller = Caller::of(&request);
         let request = request.into_inner();
-        let answer = self.route(&caller, |node| {
+        let answer = self.route(&caller, Kind::Act, |node| {
             let link = self.handles.peers.link(node);
             let message = caller.forward(request.clone());
             async move {

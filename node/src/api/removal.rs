@@ -53,10 +53,10 @@ impl Api {
             match removal_step(&state, &facts, id) {
                 Some(MembershipChange::SetVoters(voters)) => {
                     let voters = voters.into_iter().map(|voter| voter.0).collect();
-                    self.changed(until, &name, raft.change_voters(voters).await).await?;
+                    self.changed(until, &state, &name, raft.change_voters(voters).await).await?;
                 }
                 Some(MembershipChange::RemoveStandby(standby)) => {
-                    self.changed(until, &name, raft.remove_learner(standby.0).await).await?;
+                    self.changed(until, &state, &name, raft.remove_learner(standby.0).await).await?;
                 }
                 // A joint membership is on its way to the next one; the controller finishes it.
                 Some(MembershipChange::AddStandby(_) | MembershipChange::UpdatePeer(_)) | None
@@ -104,6 +104,7 @@ impl Api {
     async fn changed(
         &self,
         until: Instant,
+        old: &State,
         name: &str,
         result: Result<(), ChangeError>,
     ) -> Result<(), ApiError> {
@@ -116,6 +117,8 @@ impl Api {
                 tokio::time::sleep(BUSY_PAUSE).await;
                 Ok(())
             }
+            // The controller looks after the members too, and may have been first.
+            Err(ChangeError::Refused { .. }) if differ(old, &self.state()) => Ok(()),
             Err(ChangeError::Refused { detail }) => {
                 Err(ApiError::UnsafeRemoval { node: name.to_owned(), why: detail })
             }
@@ -130,17 +133,19 @@ impl Api {
     /// Waits until the applied members differ from those of `old`.
     async fn wait_for_members(&self, until: Instant, name: &str, old: &Arc<State>) -> Result<(), ApiError> {
         let mut states = self.handles.published.state.clone();
-        let differ = |new: &Arc<State>| {
-            new.membership != old.membership || new.standbys != old.standbys || new.nodes != old.nodes
-        };
         // A change that was not possible yet shows nothing: look again after the pause.
         let next = until.min(clock::monotonic() + BUSY_PAUSE);
-        let shown = tokio::time::timeout_at(next, states.wait_for(differ)).await;
+        let shown = tokio::time::timeout_at(next, states.wait_for(|new| differ(old, new))).await;
         if shown.is_err() && clock::monotonic() >= until {
             return Err(ApiError::TimedOut(format!("node {name} to leave the control plane")));
         }
         Ok(())
     }
+}
+
+/// Whether the members, or who is alive, changed.
+fn differ(old: &State, new: &State) -> bool {
+    new.membership != old.membership || new.standbys != old.standbys || new.nodes != old.nodes
 }
 
 /// A node that may still run something is not removed.

@@ -23,6 +23,8 @@ use super::status::{ApiError, is_ours, leader_of};
 use crate::clock;
 use crate::raft::ReadError;
 
+/// An act that itself changes the leader is answered within this time; a leader that is gone never answers.
+const ACT_GRACE: Duration = Duration::from_millis(1500);
 /// How long a call waits for a leader: longer than an election, short enough for somebody who looks at a
 /// broken cluster.
 const LEADER_WAIT: Duration = Duration::from_millis(1500);
@@ -35,6 +37,18 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// A client of another agent's operator API.
 pub(super) type Client = ClusterClient<Channel>;
+
+/// What a call is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It changes nothing: when the node that was asked no longer leads, its answer is not waited for.
+    Read {
+        /// Any node answers from its own copy.
+        stale: bool,
+    },
+    /// It does something, perhaps even changes the leader: its answer is waited for a little longer.
+    Act,
+}
 
 /// Where a call is answered.
 pub(super) enum Answer<A> {
@@ -57,7 +71,7 @@ impl Api {
     pub(super) async fn at_leader<Q, A, F, Fut>(
         &self,
         caller: &Caller,
-        stale: bool,
+        kind: Kind,
         message: &Q,
         call: F,
     ) -> Result<Answer<A>, Status>
@@ -66,10 +80,10 @@ impl Api {
         F: Fn(Client, Request<Q>) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
     {
-        if stale {
+        if kind == (Kind::Read { stale: true }) {
             return Ok(Answer::Here(self.state()));
         }
-        self.route(caller, |node| {
+        self.route(caller, kind, |node| {
             let client = self.handles.peers.cluster(node);
             let calling = client.map(|client| call(client, caller.forward(message.clone())));
             async move {
@@ -83,7 +97,12 @@ impl Api {
     }
 
     /// The loop behind [`Self::at_leader`], for any kind of call.
-    pub(super) async fn route<A, F, Fut>(&self, caller: &Caller, call: F) -> Result<Answer<A>, Status>
+    pub(super) async fn route<A, F, Fut>(
+        &self,
+        caller: &Caller,
+        kind: Kind,
+        call: F,
+    ) -> Result<Answer<A>, Status>
     where
         F: Fn(NodeId) -> Fut,
         Fut: Future<Output = Result<Response<A>, Status>>,
@@ -94,7 +113,14 @@ impl Api {
             let tried = match self.whom_to_ask(turn) {
                 Some(node) if node == self.handles.me => self.here().await,
                 Some(_) if caller.forwarded => return Err(self.not_leader().into()),
-                Some(node) => self.there(node, &call).await,
+                Some(node) => tokio::select! {
+                    tried = self.there(node, &call) => tried,
+                    () = self.given_up(node, kind) => match kind {
+                        Kind::Read { .. } => Try::Again,
+                        // It may be applied already; only the caller knows whether its request can be repeated.
+                        Kind::Act => Try::Failed(self.leader_changed(node).into()),
+                    },
+                },
                 None => Try::Again,
             };
             match tried {
@@ -111,7 +137,7 @@ impl Api {
 
     /// The leader; a node outside Raft doesn't know it and asks one voter after the other.
     fn whom_to_ask(&self, turn: usize) -> Option<NodeId> {
-        let leader = self.handles.raft.status().leader.map(NodeId);
+        let leader = self.handles.raft.leader().map(NodeId);
         let state = self.state();
         // One that was taken out of Raft remembers a leader for ever.
         if state.is_in_raft(self.handles.me) {
@@ -156,8 +182,37 @@ impl Api {
         Try::Again
     }
 
+    /// Waits until the answer of that node is not worth waiting for.
+    async fn given_up(&self, node: NodeId, kind: Kind) {
+        self.deposed(node).await;
+        if kind == Kind::Act {
+            tokio::time::sleep(ACT_GRACE).await;
+        }
+    }
+
+    /// Waits until this node knows of another leader than that one.
+    async fn deposed(&self, node: NodeId) {
+        let mut leadership = self.handles.raft.leadership();
+        let mut now = Some(leadership.now());
+        while let Some(known) = now {
+            if known.leader.is_some_and(|leader| leader != node.0) {
+                return;
+            }
+            now = leadership.changed().await;
+        }
+        // Raft has stopped and will tell no more.
+        std::future::pending().await
+    }
+
+    fn leader_changed(&self, old: NodeId) -> ApiError {
+        let name = self.state().name_of(old);
+        ApiError::NoLeader(format!(
+            "{name}, which was asked, leads no longer; whether it was done is not known"
+        ))
+    }
+
     pub(super) fn not_leader(&self) -> ApiError {
-        ApiError::NotLeader { me: self.handles.name.to_string(), leader: self.handles.raft.status().leader }
+        ApiError::NotLeader { me: self.handles.name.to_string(), leader: self.handles.raft.leader() }
     }
 
     /// Tells an election from a lost quorum: asks all voters whether they are there.

@@ -67,7 +67,7 @@ pub fn prepare(config: &Config, insecure: bool, cluster_name: &str) -> Result<Ma
 ///
 /// # Errors
 /// As [`prepare`], and when systemd can't be told with `--now`.
-pub fn run(args: &Init) -> Result<(), super::CommandError> {
+pub async fn run(args: &Init) -> Result<(), super::CommandError> {
     if args.now {
         systemd::check()?;
         systemd::write_missing_config(args.config.config.as_deref())?;
@@ -78,7 +78,7 @@ pub fn run(args: &Init) -> Result<(), super::CommandError> {
     super::say(&format!("cluster '{}' is prepared in {}", args.name, made.data_dir.display()));
     super::say(&format!("this host is its first node, {}", made.node));
     if args.now {
-        systemd::start()?;
+        systemd::start(&config, args.config.insecure).await?;
     } else {
         super::say("\nstart it:\n  muster agent");
     }

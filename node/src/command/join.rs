@@ -106,9 +106,25 @@ async fn ask_one(agent: &str, request: v1::JoinRequest) -> Result<v1::JoinReply,
         Ok(Err(status)) if status.metadata().contains_key("muster-exit") => {
             Err(AskError::Refused(Box::new(status)))
         }
-        Ok(Err(status)) => Err(AskError::Unreachable(status.message().to_owned())),
+        Ok(Err(status)) => Err(AskError::Unreachable(why_unreachable(&status))),
         Err(_) => Err(AskError::Unreachable(format!("no answer within {} s", ASK_TIMEOUT.as_secs()))),
     }
+}
+
+/// What the transport met, in an operator's words.
+fn why_unreachable(status: &tonic::Status) -> String {
+    let mut cause = std::error::Error::source(status);
+    while let Some(inner) = cause {
+        if let Some(io) = inner.downcast_ref::<std::io::Error>() {
+            return io.kind().to_string();
+        }
+        cause = inner.source();
+    }
+    if status.message().contains("grpc-status header missing") {
+        return "something else listens there; agents listen on port 7420 unless configured otherwise"
+            .to_owned();
+    }
+    status.message().to_owned()
 }
 
 /// Runs the command.
@@ -125,7 +141,7 @@ pub async fn run(args: &Join) -> Result<(), CommandError> {
     let identity = join(&config, args.config.insecure, &args.token, &args.agents).await?;
     super::say(&format!("node {} joined cluster '{}'", identity.node_name, identity.cluster_name));
     if args.now {
-        systemd::start()
+        systemd::start(&config, args.config.insecure).await
     } else {
         super::say("\nstart it:\n  muster agent");
         Ok(())

@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use muster_proto::v1;
 use muster_proto::v1::cluster_client::ClusterClient;
 use muster_proto::v1::node_link_client::NodeLinkClient;
-use tokio::net::UnixStream;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 
+use super::local::local_agent;
 use super::{CommandError, Leave};
 use crate::clock;
-use crate::config::{self, Config};
+use crate::config;
 use crate::node::NodeError;
 use crate::storage::directory;
 
@@ -50,19 +49,6 @@ pub async fn run(args: &Leave) -> Result<(), CommandError> {
     super::say(&format!("node {name} has left; its identity is kept as {}", old.display()));
     super::say("stop its agent and guard now; 'muster join' brings this host back as a new node");
     Ok(())
-}
-
-async fn local_agent(config: &Config) -> Result<Channel, CommandError> {
-    let path = config.api_socket();
-    let nobody = |why: String| CommandError::NobodyAnswers { tried: why };
-    // The address is never used: the connector opens the socket.
-    let endpoint = Endpoint::from_static("http://local.invalid");
-    let socket = path.clone();
-    let connector = tower::service_fn(move |_: Uri| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    endpoint.connect_with_connector(connector).await.map_err(|e| nobody(format!("{}: {e}", path.display())))
 }
 
 async fn wait_empty(

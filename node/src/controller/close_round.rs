@@ -148,7 +148,7 @@ impl Controller {
 
     /// Passes a guard's proof on to the leader; the guard repeats it until it is answered.
     pub(super) fn relay_fenced(&self, session: SessionId) {
-        let Some(leader) = self.raft.status().leader.map(NodeId).filter(|l| *l != self.me) else { return };
+        let Some(leader) = self.raft.leader().map(NodeId).filter(|l| *l != self.me) else { return };
         let Ok(mut link) = self.peers.link(leader) else { return };
         let state = self.state.borrow().clone();
         let request = v1::RelayFencedRequest { sender: Some(sender(&state, self.me)), session: session.0 };

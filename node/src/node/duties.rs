@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::command::{Bootstrap, Command, NodeDescription, Role, TokenGrant};
+use muster_core::command::{self, Bootstrap, Command, NodeDescription, TokenGrant};
 use muster_core::id::{ClusterId, Incarnation, NodeId, NodeName};
 use muster_core::lease::voter::VoterIdentity;
 use muster_core::refusal::Refusal;
@@ -13,13 +13,15 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::proposer::Proposer;
-use crate::raft::{Peer, RaftHandle};
+use crate::raft::{Peer, RaftHandle, Role};
 use crate::seed::FirstToken;
 use crate::storage::directory::Identity;
 use crate::submit::{Submit, SubmitError};
 
 /// Between two tries to tell something.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a leader that stops waits for a successor.
+const HAND_OVER_LIMIT: Duration = Duration::from_millis(400);
 
 /// LEASES.md R8: after every start a voter or standby commits its `VoterUp` before it acks or promises anything.
 pub(super) async fn announce_voter(
@@ -85,6 +87,29 @@ async fn tell(
     }
 }
 
+/// A leader that stops hands its office over first: writes go on without waiting for an election.
+pub(super) async fn hand_over(raft: &RaftHandle) {
+    let status = raft.status();
+    if status.role != Role::Leader {
+        return;
+    }
+    let voters = status.voters.iter().flatten().copied().filter(|id| *id != status.id);
+    let recent =
+        |id: &u64| status.since_ack.get(id).copied().flatten().is_some_and(|age| age < HAND_OVER_LIMIT);
+    let Some(to) = voters.filter(recent).max_by_key(|id| status.matched.get(id).copied().flatten()) else {
+        return;
+    };
+    let mut leadership = raft.leadership();
+    if let Err(error) = raft.transfer_leader(to).await {
+        tracing::debug!(%error, "the leadership could not be handed over");
+        return;
+    }
+    let handed = async { while leadership.changed().await.is_some_and(|now| now.role == Role::Leader) {} };
+    if tokio::time::timeout(HAND_OVER_LIMIT, handed).await.is_err() {
+        tracing::debug!("nobody took the leadership in time");
+    }
+}
+
 /// What `muster init` left to be done.
 pub(super) struct Bootstrapping {
     pub(super) identity: Identity,
@@ -138,7 +163,7 @@ async fn make_cluster(wish: Bootstrapping, raft: RaftHandle, proposer: Proposer)
     let grant = TokenGrant {
         id: wish.token.id,
         hash,
-        role: Role::Auto,
+        role: command::Role::Auto,
         expires: Stamp(wish.token.expires_ms),
         uses: wish.token.uses,
     };

@@ -221,6 +221,13 @@ impl RaftHandle {
         RaftStatus::of(&metrics, self.log.torn_tail_bytes(), self.log.disk_bytes())
     }
 
+    /// Who leads, as this node knows it. Unlike [`Self::status`] it copies nothing and takes no lock of the log, so
+    /// that every write may ask.
+    #[must_use]
+    pub fn leader(&self) -> Option<u64> {
+        self.raft.server_metrics().borrow_watched().current_leader
+    }
+
     /// Watches who leads. It wakes only when that changes, not at each heartbeat.
     #[must_use]
     pub fn leadership(&self) -> LeadershipWatch {

@@ -109,8 +109,11 @@ impl Api {
     /// # Errors
     /// When it doesn't answer.
     pub fn stale_status(&self, node: &str) -> Result<v1::ClusterStatus, HarnessError> {
-        let (_, agent) =
-            self.agents.iter().find(|(n, _)| n == node).ok_or_else(|| HarnessError::NoHost(node.to_owned()))?;
+        let (_, agent) = self
+            .agents
+            .iter()
+            .find(|(n, _)| n == node)
+            .ok_or_else(|| HarnessError::NoHost(node.to_owned()))?;
         let mut agent = agent.clone();
         let request = v1::GetStatusRequest { stale: true };
         self.ask_one(async move { agent.get_status(request).await })

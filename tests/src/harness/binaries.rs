@@ -20,8 +20,9 @@ impl Binaries {
     /// When one is missing.
     pub fn find() -> Result<Self, HarnessError> {
         let here = std::env::current_exe().map_err(HarnessError::io("the path of this program"))?;
-        // target/debug/deps/real-…: the binaries stand one directory up; those of benchmarks too.
-        let dir = here.parent().and_then(Path::parent).unwrap_or(Path::new("/"));
+        // Tests are target/PROFILE/deps/real-…, one directory below the binaries; the benchmark stands beside them.
+        let dir = here.parent().unwrap_or(Path::new("/"));
+        let dir = if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir };
         let named = |name: &str| {
             let path = dir.join(name);
             if path.is_file() { Ok(path) } else { Err(HarnessError::NoBinary(path)) }
@@ -43,7 +44,8 @@ pub fn obstacle() -> Option<String> {
     if let Err(error) = tool::ip(&format!("netns add {name}")) {
         return Some(format!("no network namespace can be made: {error}"));
     }
-    let filter = tool::run_inside(&name, Path::new("iptables"), &["-w", "-S"]).and_then(tool::Finished::success);
+    let filter =
+        tool::run_inside(&name, Path::new("iptables"), &["-w", "-S"]).and_then(tool::Finished::success);
     let removed = tool::ip(&format!("netns del {name}"));
     filter.map(drop).and(removed).err().map(|error| format!("no packet filter: {error}"))
 }

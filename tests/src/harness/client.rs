@@ -66,6 +66,10 @@ fn ask(stream: &mut TcpStream, request: &[u8]) -> std::io::Result<Vec<u8>> {
     Ok(answer)
 }
 
+fn is_late(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock)
+}
+
 /// A thread inside a namespace that repeats one step until it is dropped.
 #[derive(Debug)]
 struct Repeated {
@@ -105,8 +109,10 @@ impl Drop for Repeated {
 pub struct Tally {
     /// Requests that were answered.
     pub answered: u64,
-    /// Requests that were not.
+    /// Requests that were not, `late` ones included.
     pub failed: u64,
+    /// Requests that were given up because no answer came in time, which a busy machine can cause too.
+    pub late: u64,
     /// The longest time between two answered requests.
     pub longest_outage: Duration,
     last: Option<Moment>,
@@ -142,8 +148,9 @@ impl Client {
                     tally.last = Some(now);
                     stream = Some(open);
                 }
-                _ => {
+                other => {
                     tally.failed += 1;
+                    tally.late += u64::from(other.is_err_and(|error| is_late(&error)));
                     at += 1;
                 }
             }
@@ -241,7 +248,9 @@ impl RedisWatch {
                 let both = a.last.min(b.last).since(a.first.max(b.first));
                 if !both.is_zero() {
                     let ms = wait::millis(both);
-                    return Err(HarnessError::broken(format!("two Redis at once for {ms:.1} ms: {a:?} and {b:?}")));
+                    return Err(HarnessError::broken(format!(
+                        "two Redis at once for {ms:.1} ms: {a:?} and {b:?}"
+                    )));
                 }
             }
         }

@@ -19,6 +19,7 @@ const VOTERS: usize = 3;
 pub struct Cluster {
     api: Api,
     hosts: Vec<Host>,
+    outsiders: Vec<Host>,
     stamps: Stamps,
     token: String,
     binaries: Binaries,
@@ -41,7 +42,16 @@ impl Cluster {
         std::fs::create_dir(&stamps).map_err(HarnessError::io("the directory of stamps"))?;
         let api = Api::new(&network.switch())?;
         let stamps = Stamps::new(stamps);
-        let mut cluster = Self { api, hosts: Vec::new(), stamps, token: String::new(), binaries, network, dir };
+        let mut cluster = Self {
+            api,
+            hosts: Vec::new(),
+            outsiders: Vec::new(),
+            stamps,
+            token: String::new(),
+            binaries,
+            network,
+            dir,
+        };
         for _ in 0..hosts {
             cluster.add_host()?;
         }
@@ -58,7 +68,11 @@ impl Cluster {
         Ok(cluster)
     }
 
-    fn form(&mut self) -> Result<(), HarnessError> {
+    /// Makes the cluster on prepared hosts: init, join, start.
+    ///
+    /// # Errors
+    /// When it does not become whole.
+    pub fn form(&mut self) -> Result<(), HarnessError> {
         self.token = self.hosts[0].init()?;
         self.hosts[0].start()?;
         self.whole_of(1)?;
@@ -70,16 +84,38 @@ impl Cluster {
         self.whole()
     }
 
+    /// A host on the network that does not count as one of the cluster's; its name.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn outsider(&mut self) -> Result<String, HarnessError> {
+        let host = self.make_host("outsider")?;
+        self.outsiders.push(host);
+        Ok("outsider".to_owned())
+    }
+
+    /// An outsider.
+    ///
+    /// # Errors
+    /// When there is none of that name.
+    pub fn outside(&self, name: &str) -> Result<&Host, HarnessError> {
+        let found = self.outsiders.iter().find(|h| h.name() == name);
+        found.ok_or_else(|| HarnessError::NoHost(name.to_owned()))
+    }
+
+    fn make_host(&mut self, name: &str) -> Result<Host, HarnessError> {
+        let address = self.network.add_host(name)?;
+        let namespace = self.network.namespace(name);
+        Host::new(name, namespace, address, self.dir.path().join(name), self.binaries.clone())
+    }
+
     /// One more host, which neither joins nor starts yet; its name.
     ///
     /// # Errors
     /// When the system refuses.
     pub fn add_host(&mut self) -> Result<String, HarnessError> {
         let name = format!("n{}", self.hosts.len() + 1);
-        let address = self.network.add_host(&name)?;
-        let namespace = self.network.namespace(&name);
-        let dir = self.dir.path().join(&name);
-        let host = Host::new(&name, namespace, address, dir, self.binaries.clone())?;
+        let host = self.make_host(&name)?;
         self.api.add(&name, &host.endpoint())?;
         self.hosts.push(host);
         Ok(name)
@@ -233,7 +269,7 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        for host in &mut self.hosts {
+        for host in self.hosts.iter_mut().chain(&mut self.outsiders) {
             if let Err(error) = host.end() {
                 eprintln!("cleaning up {}: {error}", host.name());
             }

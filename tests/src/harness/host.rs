@@ -123,6 +123,22 @@ impl Host {
         tool::run_inside(&self.namespace, &self.binaries.muster, &line)
     }
 
+    /// Runs `muster ARGS` on the host.
+    ///
+    /// # Errors
+    /// When it can't be started; its exit status is not judged.
+    pub fn muster_plain(&self, args: &[&str]) -> Result<Finished, HarnessError> {
+        tool::run_inside(&self.namespace, &self.binaries.muster, args)
+    }
+
+    /// Empties the data directory.
+    ///
+    /// # Errors
+    /// When it can't be removed.
+    pub fn forget(&self) -> Result<(), HarnessError> {
+        std::fs::remove_dir_all(self.data_dir()).map_err(HarnessError::io("emptying the data directory"))
+    }
+
     /// Makes the cluster; the join token that was printed.
     ///
     /// # Errors
@@ -205,13 +221,12 @@ impl Host {
         let Some(mut agent) = self.agent.take() else {
             return Err(HarnessError::broken(format!("{} has no agent", self.name)));
         };
-        let ended = wait::until(limit, &format!("the agent of {} to end", self.name), || {
-            match agent.try_wait() {
+        let ended =
+            wait::until(limit, &format!("the agent of {} to end", self.name), || match agent.try_wait() {
                 Ok(Some(status)) => Ok(status.code().unwrap_or(-1)),
                 Ok(None) => Err("it runs".to_owned()),
                 Err(error) => Err(error.to_string()),
-            }
-        });
+            });
         match ended {
             Ok(status) => Ok((status, self.log_tail(10))),
             Err(error) => {
@@ -266,7 +281,8 @@ impl Host {
     /// When something of the host survives.
     pub fn crash(&mut self) -> Result<(), HarnessError> {
         let guard = self.guard_pid();
-        for pid in [guard, self.agent_pid()].into_iter().flatten() {
+        // The agent first: it would start another guard.
+        for pid in [self.agent_pid(), guard].into_iter().flatten() {
             processes::signal(pid, Signal::SIGKILL);
         }
         self.kill_agent()?;
@@ -320,8 +336,11 @@ impl Host {
     /// # Errors
     /// When something survives.
     pub fn end(&mut self) -> Result<(), HarnessError> {
-        self.signal_all(Signal::SIGKILL)?;
         self.kill_agent()?;
+        // A second look: the agent may have been starting a guard.
+        for _look in 0..2 {
+            self.signal_all(Signal::SIGKILL)?;
+        }
         self.wait_until_empty()
     }
 

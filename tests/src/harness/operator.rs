@@ -1,5 +1,6 @@
 //! What an operator does, through the API.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_core::spec::ServiceSpec;
@@ -116,8 +117,7 @@ impl Api {
         service: &str,
         act: v1::act_on_service_request::Act,
     ) -> Result<(), HarnessError> {
-        let request =
-            v1::ActOnServiceRequest { request: None, service: service.to_owned(), act: Some(act) };
+        let request = v1::ActOnServiceRequest { request: None, service: service.to_owned(), act: Some(act) };
         let ask = move |mut c: Client| {
             let request = request.clone();
             async move { c.act_on_service(request).await }
@@ -177,10 +177,7 @@ impl Api {
     ///
     /// # Errors
     /// When nobody can answer.
-    pub fn annotations(
-        &self,
-        service: &str,
-    ) -> Result<std::collections::HashMap<String, String>, HarnessError> {
+    pub fn annotations(&self, service: &str) -> Result<BTreeMap<String, String>, HarnessError> {
         let request = v1::ListServicesRequest { names: vec![service.to_owned()], stale: false };
         let ask = move |mut c: Client| {
             let request = request.clone();

@@ -57,6 +57,7 @@ pub fn environment(pid: Pid, variable: &str) -> Option<String> {
 #[must_use]
 pub fn describe(pid: Pid) -> String {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+    let field =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
     format!("{pid} {} ({}, child of {})", field("Name:"), field("State:"), field("PPid:"))
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use muster::stamp::{self, Run};
 
-use super::wait::{self, Moment};
 use super::HarnessError;
+use super::wait::{self, Moment};
 
 /// The stamps of all services of a cluster.
 #[derive(Clone, Debug)]
@@ -108,6 +108,16 @@ impl Stamps {
         }
         Err(HarnessError::broken(format!("{service} was touched: {} became {}", line(run), line(&now))))
     }
+}
+
+/// All stamps of one copy.
+///
+/// # Errors
+/// When its file can't be read.
+pub fn read(path: &Path) -> Result<Vec<Moment>, HarnessError> {
+    let bytes = std::fs::read(path).map_err(HarnessError::io(format!("{}", path.display())))?;
+    let stamps = bytes.chunks_exact(size_of::<u64>()).filter_map(|chunk| chunk.try_into().ok());
+    Ok(stamps.map(u64::from_le_bytes).map(Moment).collect())
 }
 
 fn line(run: &Run) -> String {

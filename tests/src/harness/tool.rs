@@ -39,7 +39,10 @@ impl Finished {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the harness starts tools, agents and commands here and nowhere else")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the harness starts tools, agents and commands here and nowhere else"
+)]
 fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).stdin(Stdio::null()).env_remove("MUSTER_CONTEXT").env("NO_COLOR", "1");
@@ -82,18 +85,24 @@ pub fn spawn_inside(
     args: &[&str],
     log: &Path,
 ) -> Result<Child, HarnessError> {
-    let out = File::options().create(true).append(true).open(log);
-    let out = out.map_err(HarnessError::io(format!("{}", log.display())))?;
-    let errors = out.try_clone().map_err(HarnessError::io("duplicating a descriptor"))?;
     let program = program.to_string_lossy();
     let mut line = vec!["netns", "exec", namespace, program.as_ref()];
     line.extend_from_slice(args);
     // 'ip netns exec' becomes the program: the child's process id is the program's.
-    command("ip", &line)
-        .stdout(out)
-        .stderr(errors)
-        .spawn()
-        .map_err(HarnessError::io(format!("starting {program} in {namespace}")))
+    spawn(Path::new("ip"), &line, log)
+}
+
+/// Starts a program; both outputs are appended to `log`.
+///
+/// # Errors
+/// When it can't be started.
+pub fn spawn(program: &Path, args: &[&str], log: &Path) -> Result<Child, HarnessError> {
+    let out = File::options().create(true).append(true).open(log);
+    let out = out.map_err(HarnessError::io(format!("{}", log.display())))?;
+    let errors = out.try_clone().map_err(HarnessError::io("duplicating a descriptor"))?;
+    let program = program.to_string_lossy();
+    let child = command(&program, args).stdout(out).stderr(errors).spawn();
+    child.map_err(HarnessError::io(format!("starting {program} {}", args.join(" "))))
 }
 
 /// `ip` with arguments separated by blanks.

@@ -45,7 +45,9 @@ fn restart_in_turn(cluster: &mut Cluster) -> Played {
     for host in scene.cluster.others(&[]) {
         let status = scene.cluster.host(&host)?.stop_agent()?;
         if status != 0 {
-            return Err(HarnessError::broken(format!("the agent of {host} ended with {status} when asked to end")));
+            return Err(HarnessError::broken(format!(
+                "the agent of {host} ended with {status} when asked to end"
+            )));
         }
         scene.cluster.host(&host)?.start()?;
         scene.cluster.whole()?;
@@ -154,7 +156,10 @@ fn kill_task(cluster: &mut Cluster) -> Played {
     processes::signal(task, Signal::SIGKILL);
     let new = scene.moved(&old, "process died", Duration::from_secs(1))?;
     if new.node != old.node {
-        return Err(HarnessError::broken(format!("it was restarted on {} and not on {}", new.node, old.node)));
+        return Err(HarnessError::broken(format!(
+            "it was restarted on {} and not on {}",
+            new.node, old.node
+        )));
     }
     scene.close()
 }

@@ -42,6 +42,25 @@ fn an_instance_of_a_former_declaration_does_not_count() {
 }
 
 #[test]
+fn a_slot_without_a_place_says_why() {
+    let mut running = Running::new(vec!["web".to_owned()]);
+    let mut failed = status("degraded", 1, 10, vec![instance("web/0", "", "failed", 0)]);
+    failed.services[0].instances[0].message = "command not found".to_owned();
+    let missing = ["a place for web/0: command not found"];
+    assert_eq!(waits_for(running.judge(&failed, Instant::now())), missing);
+    assert_eq!(waits_for(moved(&failed, &Instance::parse("web").unwrap(), None, 10)), missing);
+}
+
+#[test]
+fn what_was_lost_and_replaced_is_not_waited_for() {
+    let mut running = Running::new(vec!["web".to_owned()]);
+    let lost = instance("web/0", "n3", "lost", 5);
+    let lost = pb::InstanceStatus { superseded: true, ..lost };
+    let seen = status("running", 1, 0, vec![lost, instance("web/0", "n1", "running", 12)]);
+    assert_eq!(waits_for(running.judge(&seen, Instant::now())), ["done"]);
+}
+
+#[test]
 fn too_few_instances_are_not_enough() {
     let mut running = Running::new(vec!["web".to_owned()]);
     let few = status("degraded", 2, 0, vec![instance("web/0", "n1", "running", 5)]);
@@ -55,7 +74,10 @@ fn a_service_that_nobody_takes_is_given_up_after_a_while() {
     none.services[0].reason = "no node has disk == ssd".to_owned();
     let now = Instant::now();
     assert!(matches!(running.judge(&none, now), Verdict::Waiting(_)));
-    assert_eq!(waits_for(running.judge(&none, now + UNPLACED_FOR)), ["service web runs nowhere: no node has disk == ssd"]);
+    assert_eq!(
+        waits_for(running.judge(&none, now + UNPLACED_FOR)),
+        ["service web runs nowhere: no node has disk == ssd"]
+    );
 }
 
 #[test]

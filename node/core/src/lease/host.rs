@@ -213,6 +213,13 @@ impl<R: Rules> HostLease<R> {
         }
     }
 
+    /// The agent has read in the applied state that the session is closed: as good as a voter's `Closed`. Without
+    /// it a guard would fence for ever when no voter remembers the key of a session that was closed long ago.
+    pub fn told_closed(&mut self, now: HostInstant) -> HostEffect {
+        let phase = self.phase(now);
+        self.on_closed(phase)
+    }
+
     /// The deadline on both clocks; whichever clock reaches its value first ends the lease. `None` before the
     /// first majority of acks.
     #[must_use]

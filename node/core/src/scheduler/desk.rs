@@ -106,6 +106,17 @@ impl Desk {
     /// Tries a step and plans it if it changes something.
     pub(super) fn step(&mut self, slot: &SlotId, kind: ActionKind, reason: String) -> bool {
         let before = self.state.slots.get(slot).cloned().unwrap_or_default();
+        // What this plan places has no generation yet that a further step could name: it waits for the next plan.
+        let planned = Generation(self.state.revision.0);
+        let touches = match kind {
+            ActionKind::Assign(_) => before.placement(planned).is_some(),
+            ActionKind::Revoke { generation, .. }
+            | ActionKind::Abandon { generation }
+            | ActionKind::Keep { generation } => generation == planned,
+        };
+        if touches {
+            return false;
+        }
         let action = Action { slot: slot.clone(), kind, reason };
         if self.state.try_action(&action).is_err() {
             return false;

@@ -59,7 +59,7 @@ fn in_place(question: &Question<'_>, node: &Node) -> Vec<Refused> {
         let owner = question.desk.state.node_name(NodeId(question.slot.index));
         return owner.map(Refused::OtherNode).into_iter().collect();
     }
-    if question.purpose == Purpose::Leave(node.id) {
+    if [Purpose::Leave(node.id), Purpose::Improve(node.id)].contains(&question.purpose) {
         return vec![Refused::ToBeLeft];
     }
     let is_here = question.entry.is_some_and(|e| e.placements.iter().any(|p| p.node == node.id));

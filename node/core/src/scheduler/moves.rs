@@ -105,7 +105,7 @@ pub(super) fn leave_violated(desk: &mut Desk) {
 }
 
 fn violation(desk: &Desk, slot: &SlotId, from: &Placement) -> Option<String> {
-    let mut question = Question::new(desk, slot, Purpose::Leave(from.node))?;
+    let mut question = Question::new(desk, slot, Purpose::Improve(from.node))?;
     // What is leaving already is no reason to leave.
     for (name, nodes) in &mut question.apart {
         *nodes = desk.homes(name);
@@ -147,7 +147,7 @@ fn is_steady(desk: &Desk, slot: &SlotId) -> bool {
 
 /// The best other node, if it is preferred more and is better on the whole.
 fn preferred(desk: &Desk, slot: &SlotId, from: NodeId) -> Option<Choice> {
-    let question = Question::new(desk, slot, Purpose::Leave(from))?;
+    let question = Question::new(desk, slot, Purpose::Improve(from))?;
     let choice = question.choose()?;
     let to = choice.target.node;
     let better =

@@ -19,8 +19,10 @@ use crate::state::slot::Slot;
 pub(super) enum Purpose {
     /// It is vacant.
     Place,
-    /// It has to leave this node.
+    /// It has to leave this node, and leads those that belong with it.
     Leave(NodeId),
+    /// It may leave this node for a better one, but not those that belong with it.
+    Improve(NodeId),
     /// It is started anew, on this node if it can.
     Stay(NodeId),
 }
@@ -178,7 +180,7 @@ fn by_value(desk: &Desk, label: &str, siblings: &BTreeMap<NodeId, u32>) -> BTree
 fn belongs_with(desk: &Desk, spec: &ServiceSpec, purpose: Purpose) -> Vec<(ServiceName, BTreeSet<NodeId>)> {
     let left = match purpose {
         Purpose::Leave(node) => Some(node),
-        Purpose::Place | Purpose::Stay(_) => None,
+        Purpose::Place | Purpose::Stay(_) | Purpose::Improve(_) => None,
     };
     let mut found = Vec::new();
     for partner in &spec.placement.with {

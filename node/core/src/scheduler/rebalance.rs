@@ -23,7 +23,7 @@ pub fn rebalance(state: &State, now: Stamp) -> Plan {
             let Some(from) = settled(&desk, &slot).filter(Placement::is_running).filter(|_| single) else {
                 continue;
             };
-            let better = Question::new(&desk, &slot, Purpose::Leave(from.node)).and_then(|question| {
+            let better = Question::new(&desk, &slot, Purpose::Improve(from.node)).and_then(|question| {
                 let choice = question.choose()?;
                 let gain = question.score(choice.target.node) - question.score(from.node);
                 (gain >= INSTANCE).then_some(choice)

@@ -327,7 +327,7 @@ fn comes_to_rest(world: &mut World) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn invariants_hold_and_plans_are_complete(ops in proptest::collection::vec(ops(), 1..60), nodes in 1..6_u64) {

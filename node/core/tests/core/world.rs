@@ -122,17 +122,23 @@ impl World {
         self.state.apply_membership(at, vec![voters], standbys);
     }
 
-    /// Plans and applies; then there must be nothing left to plan.
+    /// Plans and applies; then there is nothing left to plan. Only what belongs with a service that moved in the
+    /// same plan may follow it in a plan of its own.
     pub fn schedule(&mut self) {
-        let plan = scheduler::plan(&self.state, self.now);
-        assert_eq!(plan, scheduler::plan(&self.state.clone(), self.now), "the same state, another plan");
-        self.must(Command::ApplyPlan(plan.clone()));
-        let rest = scheduler::plan(&self.state, self.now);
-        assert!(
-            rest.actions.is_empty(),
-            "after {plan:#?}\nthere is still {rest:#?}\non {:#?}",
-            self.state.slots
-        );
+        let follows = self.state.services.values().any(|s| !s.spec.placement.with.is_empty());
+        for round in 0.. {
+            let plan = scheduler::plan(&self.state, self.now);
+            assert_eq!(plan, scheduler::plan(&self.state.clone(), self.now), "the same state, another plan");
+            if round > 0 && plan.actions.is_empty() {
+                break;
+            }
+            assert!(
+                round == 0 || (follows && round < 4),
+                "there is still {plan:#?}\non {:#?}",
+                self.state.slots
+            );
+            self.must(Command::ApplyPlan(plan));
+        }
     }
 
     pub fn close(&mut self, session: SessionId) {

@@ -143,6 +143,16 @@ fn closed_kills_at_once_and_needs_no_fence() {
 }
 
 #[test]
+fn an_agent_that_knows_of_the_close_ends_the_fencing() {
+    let mut lease = active();
+    lease.end(at(50));
+    lease.nothing_left(at(60));
+    assert_eq!(lease.told_closed(at(70)), HostEffect::default());
+    assert_eq!(lease.phase(at(70)), Phase::Ended);
+    assert!(active().told_closed(at(70)).kill);
+}
+
+#[test]
 fn a_grant_that_nobody_acks_is_given_up() {
     let mut lease = lease(uniform(5, &[1, 2, 3]));
     assert_eq!(lease.phase(at(1999)), Phase::Waiting);

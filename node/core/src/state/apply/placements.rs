@@ -86,6 +86,11 @@ impl State {
             Mode::Replicated { .. } | Mode::Everywhere if held.iter().any(|p| p.node == target.node) => {
                 return Err("the slot is held by that node already");
             }
+            Mode::Replicated { .. } | Mode::Everywhere
+                if held.iter().any(|p| p.generation.0 == self.revision.0) =>
+            {
+                return Err("the slot was placed by this plan already");
+            }
             Mode::Exclusive | Mode::Replicated { .. } | Mode::Everywhere => {}
         }
         let generation = Generation(self.revision.0);

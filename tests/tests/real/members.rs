@@ -1,0 +1,80 @@
+//! Hosts come and go: workers, leaving, removal of what is lost, a drain without a way out.
+
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use muster_tests::harness::{Cluster, HarnessError, stamps};
+
+use crate::expect::says;
+use crate::scene::{FAILOVER_LIMIT, START_TIMEOUT};
+use crate::stage::{Played, Stage};
+
+pub fn trials(stage: &Stage) -> Vec<Trial> {
+    vec![stage.own("members::workers_fail_over_leave_and_are_removed", 3, workers)]
+}
+
+fn workers(cluster: &mut Cluster) -> Played {
+    cluster.form()?;
+    for _worker in 0..2 {
+        let name = cluster.add_host()?;
+        cluster.join(&name, "worker")?;
+    }
+    cluster.whole()?;
+    three_voters(cluster)?;
+    let file = stamps::service(
+        &cluster.binaries().muster,
+        cluster.stamps().directory(),
+        "on-workers",
+        "stop_timeout = \"2s\"\n[service.placement]\nrequire = [\"zone in (n4, n5)\"]",
+    );
+    cluster.api().apply(&file)?;
+    let old = cluster.stamps().running("on-workers", START_TIMEOUT)?;
+    cluster.host(&old.node)?.crash()?;
+    let (new, gap) = cluster.stamps().next_run("on-workers", &old, START_TIMEOUT)?;
+    println!("    worker crashed: {} -> {}, gap {:.1} ms", old.node, new.node, gap.as_secs_f64() * 1000.0);
+    if gap > FAILOVER_LIMIT {
+        return Err(HarnessError::broken("the gap is too long"));
+    }
+    nowhere_to_go(cluster, &new.node)?;
+    cluster.stamps().untouched("on-workers", &new)?;
+    says(&cluster.musterctl(&["node", "remove", &old.node, "--yes"])?, 0, &[])?;
+    cluster.api().remove_service("on-workers")?;
+    cluster.stamps().never_two("on-workers")?;
+    let left = cluster.host(&new.node)?.muster("leave", &["--insecure", "--timeout", "20"])?;
+    says(&left, 0, &["has left"])?;
+    a_lost_voter_is_removed(cluster)
+}
+
+fn three_voters(cluster: &Cluster) -> Played {
+    cluster.api().until(Duration::from_secs(5), "three voters and two workers", |status| {
+        let count = |role: &str| status.nodes.iter().filter(|n| n.role == role).count();
+        let found = (count("voter"), count("worker"));
+        if found == (3, 2) { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+}
+
+/// A drain that nothing can satisfy says what blocks it, and stops nothing.
+fn nowhere_to_go(cluster: &Cluster, host: &str) -> Played {
+    let said = cluster.musterctl(&["drain", host, "--timeout", "2s"])?;
+    says(&said, 124, &["on-workers"])?;
+    cluster.api().undrain(host)
+}
+
+/// With a voter gone for good, removing it leaves a control plane that still works.
+fn a_lost_voter_is_removed(cluster: &mut Cluster) -> Played {
+    let leader = cluster.api().leader()?;
+    let lost = ["n1", "n2", "n3"].into_iter().find(|n| *n != leader).unwrap_or("n1");
+    cluster.host(lost)?.crash()?;
+    cluster.api().until(START_TIMEOUT, "the loss to be noticed", |status| {
+        let state = status.nodes.iter().find(|n| n.name == lost).map(|n| n.state.clone());
+        if state.as_deref() == Some("lost") { Ok(()) } else { Err(format!("{state:?}")) }
+    })?;
+    says(&cluster.musterctl(&["node", "remove", lost, "--yes"])?, 0, &[])?;
+    cluster.api().until(START_TIMEOUT, "the control plane to be sound", |status| {
+        let is_gone = status.nodes.iter().all(|n| n.name != lost || n.state == "left");
+        if is_gone && status.voters == status.voters_alive {
+            return Ok(());
+        }
+        Err(format!("{} of {} voters; {lost} gone: {is_gone}", status.voters_alive, status.voters))
+    })
+}

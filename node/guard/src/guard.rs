@@ -59,8 +59,8 @@ pub(crate) struct Guard {
     isolation: Isolation,
     ordinary: Ordinary,
     realtime: bool,
-    /// Holds the flock on the data directory.
-    lock: Handle,
+    /// Hold the flocks on the data directory and on the run directory.
+    locks: [Handle; 2],
     listener: Handle,
     clients: Vec<Client>,
     clients_made: u64,
@@ -108,14 +108,14 @@ pub(crate) struct Foundation {
     pub(crate) isolation: Isolation,
     pub(crate) ordinary: Ordinary,
     pub(crate) realtime: bool,
-    pub(crate) lock: std::fs::File,
+    pub(crate) locks: [std::fs::File; 2],
     pub(crate) listener: UnixListener,
 }
 
 impl Guard {
     /// A new guard. Returns only after everything of its predecessor is gone.
     pub(crate) fn new(foundation: Foundation) -> Self {
-        let Foundation { options, boot, isolation, ordinary, realtime, lock, listener } = foundation;
+        let Foundation { options, boot, isolation, ordinary, realtime, locks, listener } = foundation;
         let succession = Succession::enter(&options.run_dir);
         Self {
             cgroups: Cgroups::find(&options.data_dir, crate::notify::is_wanted()),
@@ -124,7 +124,7 @@ impl Guard {
             isolation,
             ordinary,
             realtime,
-            lock: lock.into(),
+            locks: locks.map(Into::into),
             listener: listener.into(),
             clients: Vec::new(),
             clients_made: 0,
@@ -342,7 +342,7 @@ impl Guard {
     }
 
     fn forget_gone_clients(&mut self) {
-        let agent_is_gone = self.clients.iter().any(|client| client.gone && client.is_agent());
+        let agent_is_gone = self.clients.iter().any(|client| client.gone && client.came_as_agent());
         self.clients.retain(|client| !client.gone);
         if agent_is_gone {
             report!("the agent is gone; tasks and lease go on");

@@ -78,7 +78,8 @@ fn begin(mut options: Options) -> Result<(), RunError> {
     nix::sys::prctl::set_child_subreaper(true).map_err(io_error("becoming a subreaper"))?;
     make_directory(&options.run_dir, 0o755).map_err(io_error("making the run directory"))?;
     make_directory(&options.data_dir, 0o750).map_err(io_error("making the data directory"))?;
-    let lock = lock(&options.data_dir)?;
+    let lock = lock(&options.data_dir.join("guard.lock"))?;
+    let run_lock = self::lock(&options.run_dir.join("guard.run.lock"))?;
     let ordinary = Ordinary { nice: kernel::nice(), oom_score_adj: oom_score_adj() };
     if !options.foreground {
         options.log_writer = start_log_writer(&options.data_dir).map_err(io_error("starting the log"))?;
@@ -93,7 +94,15 @@ fn begin(mut options: Options) -> Result<(), RunError> {
     report!("starts: boot {boot}, isolation {isolation:?}, real-time priority: {realtime}");
     let socket = options.run_dir.join("guard.sock");
     let listener = listen(&socket).map_err(io_error("opening the socket"))?;
-    let mut guard = Guard::new(Foundation { options, boot, isolation, ordinary, realtime, lock, listener });
+    let mut guard = Guard::new(Foundation {
+        options,
+        boot,
+        isolation,
+        ordinary,
+        realtime,
+        locks: [lock, run_lock],
+        listener,
+    });
     // Only now may anyone connect: the predecessor's processes are gone.
     nix::sys::socket::listen(
         guard.listener_fd(),
@@ -131,15 +140,15 @@ fn make_directory(path: &Path, mode: u32) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(mode).create(path)
 }
 
-/// The guard's own lock on the data directory (LEASES.md R11).
-fn lock(data_dir: &Path) -> Result<File, RunError> {
-    let path = data_dir.join("guard.lock");
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+/// The guard's own lock on the data directory (LEASES.md R11). It has one on the run directory too: a guard that
+/// shared only that with a living one would end that one's session in its name, by the note for successors.
+fn lock(path: &Path) -> Result<File, RunError> {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = file.map_err(io_error("opening the lock"))?;
     match kernel::try_flock(file.as_fd()) {
         Ok(()) => Ok(file),
         Err(Errno::EWOULDBLOCK) => Err(RunError::Locked { path: path.display().to_string() }),
-        Err(errno) => Err(io_error("locking the data directory")(errno)),
+        Err(errno) => Err(io_error("locking a directory")(errno)),
     }
 }
 

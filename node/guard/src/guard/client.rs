@@ -54,7 +54,12 @@ impl Client {
     }
 
     pub(crate) fn is_agent(&self) -> bool {
-        self.role == Some(ClientRole::Agent) && !self.gone
+        self.came_as_agent() && !self.gone
+    }
+
+    /// Whether it is the agent, or was until just now.
+    pub(crate) fn came_as_agent(&self) -> bool {
+        self.role == Some(ClientRole::Agent)
     }
 
     /// Whether it waits until it can be written to.

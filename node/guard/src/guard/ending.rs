@@ -68,7 +68,8 @@ impl Guard {
 
     /// The controller asked for a release: while no agent is there to do it, the guard stops what is exclusive.
     pub(super) fn tend_release(&mut self, now: HostInstant) {
-        let agent_present = self.clients.iter().any(super::Client::is_agent);
+        // One that went just now counts until it is forgotten, and with it what was asked while it was here.
+        let agent_present = self.clients.iter().any(super::Client::came_as_agent);
         let releasing = self
             .session
             .as_mut()

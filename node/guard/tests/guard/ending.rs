@@ -27,6 +27,11 @@ pub fn trials() -> Vec<Trial> {
         trial("tasks_die_with_their_guard", false, tasks_die_with_their_guard),
         trial("a_guard_told_to_end_ends_in_order", false, a_guard_told_to_end_ends_in_order),
         trial("a_release_without_an_agent_is_carried_out", false, a_release_without_an_agent_is_carried_out),
+        trial(
+            "a_release_asked_for_while_an_agent_was_there_is_forgotten",
+            false,
+            a_release_asked_for_while_an_agent_was_there_is_forgotten,
+        ),
         trial("a_new_session_waits_for_the_old_ones_end", false, a_new_session_waits_for_the_old_ones_end),
         trial("unprivileged_tasks_die_too", true, unprivileged_tasks_die_too),
         trial("without_namespaces_tasks_die_too", true, without_namespaces_tasks_die_too),
@@ -240,6 +245,28 @@ fn a_release_without_an_agent_is_carried_out() -> TestResult {
     host.agent = None;
     eventually("the guard stopped it", || (!runs(pid)).then_some(()))?;
     eventually("Fenced was sent", || (host.voter.fenced.load(Ordering::Relaxed) > 0).then_some(()))
+}
+
+fn a_release_asked_for_while_an_agent_was_there_is_forgotten() -> TestResult {
+    let mut host = Host::start()?;
+    host.open_session()?;
+    let pid = host.start_stamping("db", "stamp")?;
+    host.voter.release.store(true, Ordering::Relaxed);
+    host.wait_for_event(|event| matches!(event, Event::ReleaseRequested { .. }))?;
+    host.voter.release.store(false, Ordering::Relaxed);
+    let acked = host.voter.heartbeats.load(Ordering::Relaxed);
+    eventually("the wish is withdrawn", || {
+        (host.voter.heartbeats.load(Ordering::Relaxed) > acked + 2).then_some(())
+    })?;
+    host.agent = None;
+    eventually("the guard says so", || (!host.voter.agent_present.load(Ordering::Relaxed)).then_some(()))?;
+    let acked = host.voter.heartbeats.load(Ordering::Relaxed);
+    eventually("the lease goes on", || {
+        (host.voter.heartbeats.load(Ordering::Relaxed) > acked + 5).then_some(())
+    })?;
+    assert!(runs(pid), "an agent that is restarted stops nothing");
+    assert_eq!(host.voter.fenced.load(Ordering::Relaxed), 0);
+    Ok(())
 }
 
 fn a_new_session_waits_for_the_old_ones_end() -> TestResult {

@@ -166,7 +166,7 @@ pub enum CommandError {
         tried: String,
     },
     /// The cluster said no.
-    #[error("{message}{hint}")]
+    #[error("{message}")]
     Refused {
         /// The stable code.
         code: String,
@@ -229,7 +229,7 @@ impl CommandError {
         Self::Refused {
             code: text("muster-code").to_owned(),
             message: status.message().to_owned(),
-            hint: if hint.is_empty() { String::new() } else { format!("\nhint: {hint}") },
+            hint: hint.to_owned(),
             exit: text("muster-exit").parse().unwrap_or(1),
         }
     }
@@ -274,7 +274,13 @@ fn say(text: &str) {
 /// Tells on stderr why a command failed, with the causes that the message does not repeat.
 pub fn complain(error: &CommandError) {
     use std::io::Write;
-    let mut text = format!("muster: {error}");
+    // A closed stderr leaves nowhere to complain.
+    let _written = writeln!(std::io::stderr(), "{}", complaint(error));
+}
+
+/// As `musterctl` words it: the error, its stable code where it has one, and what to do.
+fn complaint(error: &CommandError) -> String {
+    let mut text = format!("error: {error}");
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
         let message = inner.to_string();
@@ -283,6 +289,29 @@ pub fn complain(error: &CommandError) {
         }
         cause = inner.source();
     }
-    // A closed stderr leaves nowhere to complain.
-    let _written = writeln!(std::io::stderr(), "{text}");
+    if let CommandError::Refused { code, hint, .. } = error {
+        if !code.is_empty() {
+            text.push_str(&format!(" [{code}]"));
+        }
+        if !hint.is_empty() {
+            text.push_str(&format!("\nhint: {hint}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::status::ApiError;
+    use muster_core::refusal::Refusal;
+
+    #[test]
+    fn what_the_cluster_refuses_is_told_with_its_code_and_remedy() {
+        let refused = CommandError::from_status(&ApiError::from(Refusal::TokenUnknown).into());
+        let text = complaint(&refused);
+        assert!(text.starts_with("error: ") && text.contains(" [MU1008]\nhint: "), "{text}");
+        let plain = complaint(&CommandError::TimedOut("the guard".to_owned()));
+        assert_eq!(plain, "error: timed out: the guard");
+    }
 }

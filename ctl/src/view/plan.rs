@@ -116,10 +116,17 @@ impl Item {
         for refusal in &self.refusals {
             let here = Some(refusal.node.as_str()) == self.node.as_deref();
             let (score, why) = if refusal.reasons.is_empty() {
-                let fits = if here { "is there" } else { "could run there" };
-                let scores = refusal.scores.join(", ");
+                let first: Vec<&str> = refusal.scores.iter().filter_map(|p| decisive(p)).collect();
+                let fits = match (here, first.is_empty()) {
+                    (true, false) => "stays",
+                    (true, true) => "is there",
+                    (false, _) => "could run there",
+                };
+                let others = refusal.scores.iter().map(String::as_str).filter(|p| decisive(p).is_none());
+                let scores = first.iter().copied().chain(others).collect::<Vec<_>>().join(", ");
                 let why = if scores.is_empty() { fits.to_owned() } else { format!("{fits}: {scores}") };
-                (refusal.score.to_string(), Cell::painted(why, Paint::Plain))
+                let score = if first.is_empty() { refusal.score.to_string() } else { "first".to_owned() };
+                (score, Cell::painted(why, Paint::Plain))
             } else {
                 (String::new(), Cell::painted(refusal.reasons.join("; "), Paint::Bad))
             };
@@ -127,6 +134,15 @@ impl Item {
         }
         table.draw(screen)
     }
+}
+
+/// From here on points are no matter of degree: whatever else counts, they decide.
+const DECISIVE_POINTS: i64 = 1_000_000_000;
+
+/// What a part of a score says when its points decide alone; their number would tell nobody anything.
+fn decisive(part: &str) -> Option<&str> {
+    let (points, why) = part.split_once(' ')?;
+    (points.parse::<i64>().ok()? >= DECISIVE_POINTS).then_some(why)
 }
 
 impl View for Plan {
@@ -159,5 +175,17 @@ impl View for Plan {
 
     fn names(&self) -> Vec<String> {
         self.items.iter().map(|item| item.subject().to_owned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_that_decide_alone_are_told_in_words() {
+        assert_eq!(decisive("+10000000000 is there already"), Some("is there already"));
+        assert_eq!(decisive("-100000000 other instances of the service there"), None);
+        assert_eq!(decisive("+50000 prefers disk=ssd"), None);
     }
 }

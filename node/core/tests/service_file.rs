@@ -201,6 +201,11 @@ fn contradictions_are_named_with_their_path() {
             "\"bin/redis\"",
             "task.server.exec.command: 'bin/redis' is a relative path",
         ),
+        (
+            "stop_signal = \"INT\"",
+            "stop_signal = \"SIGTREM\"",
+            "task.server.exec.stop_signal: 'SIGTREM' is not a signal to stop with; use TERM, INT",
+        ),
         ("name   = \"server\"", "", "service.orders-db.task.#1.name: is missing"),
     ] {
         assert!(FULL.contains(from), "{from}");
@@ -278,7 +283,8 @@ fn exec() -> impl Strategy<Value = ExecSpec> {
     let limit = || option::of(0..=i64::MAX.unsigned_abs());
     let env = prop::collection::btree_map("[A-Z]{1,3}", text(), 0..3);
     let limits = (limit(), limit(), limit(), limit(), limit());
-    (prop::collection::vec(text(), 0..3), maybe(), maybe(), option::of("/[a-z]{0,3}"), env, limits, maybe())
+    let signal = option::of(prop::sample::select(vec!["TERM".to_owned(), "SIGUSR1".to_owned()]));
+    (prop::collection::vec(text(), 0..3), maybe(), maybe(), option::of("/[a-z]{0,3}"), env, limits, signal)
         .prop_map(|(arguments, user, group, directory, env, limits, stop_signal)| ExecSpec {
             command: std::iter::once("/bin/a".to_owned()).chain(arguments).collect(),
             user,

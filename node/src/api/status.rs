@@ -225,6 +225,8 @@ pub(super) fn is_ours(status: &Status) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use muster_core::time::Timing;
+
     use super::*;
 
     fn meta(status: &Status, key: &str) -> String {
@@ -239,6 +241,13 @@ mod tests {
         assert_eq!(meta(&status, EXIT_KEY), "105");
         assert!(meta(&status, HINT_KEY).contains("node list"));
         assert_eq!(status.message(), "there is no node n9");
+    }
+
+    #[test]
+    fn an_unsafe_timing_is_bad_input_and_no_wrong_usage() {
+        let unsafe_timing = Timing { lease_ttl_ms: 500, ..Timing::LAN }.validated().unwrap_err();
+        let status = Status::from(ApiError::from(Refusal::from(unsafe_timing)));
+        assert_eq!((meta(&status, CODE_KEY), meta(&status, EXIT_KEY)), ("MU1028".into(), "78".into()));
     }
 
     #[test]

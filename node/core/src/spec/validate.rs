@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Check, Driver, Mode, ServiceSpec, TaskSpec};
+use super::{Check, Driver, ExecSpec, Mode, ServiceSpec, TaskSpec};
 
 /// How many tasks a service may have.
 pub const MAX_TASKS: usize = 16;
 /// How many bytes a command line and environment of a task may have.
 pub const MAX_EXEC_BYTES: usize = 64 * 1024;
+/// What `stop_signal` may name, with or without `SIG`: the signals by which programs are asked to stop.
+pub const STOP_SIGNALS: [&str; 8] = ["TERM", "INT", "QUIT", "HUP", "KILL", "USR1", "USR2", "WINCH"];
 /// The longest time that may be declared anywhere.
 pub const MAX_DURATION: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -134,7 +136,17 @@ fn check_task(task: &TaskSpec) -> Result<(), SpecError> {
     if exec.directory.as_ref().is_some_and(|d| !d.starts_with('/')) {
         return Err(wrong(at("exec.directory"), "is a relative path", "use an absolute path"));
     }
+    check_stop_signal(exec).map_err(|problem| {
+        let remedy = "use TERM, INT, QUIT, HUP, KILL, USR1, USR2 or WINCH";
+        wrong(at("exec.stop_signal"), problem, remedy)
+    })?;
     check_health(task)
+}
+
+fn check_stop_signal(exec: &ExecSpec) -> Result<(), String> {
+    let Some(name) = &exec.stop_signal else { return Ok(()) };
+    let bare = name.strip_prefix("SIG").unwrap_or(name);
+    if STOP_SIGNALS.contains(&bare) { Ok(()) } else { Err(format!("'{name}' is not a signal to stop with")) }
 }
 
 fn check_health(task: &TaskSpec) -> Result<(), SpecError> {

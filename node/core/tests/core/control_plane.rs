@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use muster_core::command::{Command, DrainWish, NodeChange};
 use muster_core::control_plane::{Facts, MembershipChange, next_change, removal_step};
-use muster_core::id::{BootId, NodeId};
+use muster_core::id::{BootId, NodeId, Revision};
 use muster_core::lease::membership::majority_of;
+use muster_core::state::State;
 use proptest::prelude::*;
 
 use super::world::World;
@@ -156,6 +157,17 @@ fn a_membership_left_joint_is_finished() {
     let old = world.state.membership.voters();
     world.state.apply_membership(at, vec![old, all.clone()], BTreeSet::new());
     assert_eq!(next_change(&world.state, &facts(&world)), Some(MembershipChange::SetVoters(all)));
+}
+
+#[test]
+fn a_membership_before_the_cluster_is_no_event() {
+    let founder = BTreeSet::from([NodeId(1)]);
+    let mut state = State::default();
+    assert_eq!(state.apply_membership(Revision(1), vec![founder.clone()], BTreeSet::new()), []);
+    assert_eq!(state.membership.voters(), founder);
+    let mut world = World::new(1, 1);
+    let (at, voters) = (world.next(), world.state.membership.configs.clone());
+    assert_eq!(world.state.apply_membership(at, voters, BTreeSet::new()).len(), 1);
 }
 
 #[test]

@@ -105,7 +105,7 @@ struct Leading {
     members_checked: Option<tokio::time::Instant>,
     fenced_at: BTreeMap<SessionId, tokio::time::Instant>,
     released: BTreeSet<SessionId>,
-    handing_over: bool,
+    handed_over: Option<tokio::time::Instant>,
     /// Why nothing could be proposed lately: told once, not with every try.
     obstacle: Option<String>,
 }
@@ -247,7 +247,7 @@ impl Leading {
             members_checked: None,
             fenced_at: BTreeMap::new(),
             released: BTreeSet::new(),
-            handing_over: false,
+            handed_over: None,
             obstacle: None,
         }
     }

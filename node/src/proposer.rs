@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::peers::{Peers, sender};
-use crate::raft::{LeadershipWatch, ProposeError, RaftHandle, Role};
+use crate::raft::{LeadershipWatch, ProposeError, RaftHandle};
 use crate::submit::{Submit, SubmitError};
 
 /// How long a write is tried by default.

@@ -17,6 +17,8 @@ use crate::raft::{Peer, RaftHandle};
 const CHECK_EVERY: Duration = Duration::from_millis(250);
 /// A standby this many entries behind the leader may be promoted.
 const CAUGHT_UP_ENTRIES: u64 = 64;
+/// A hand-over that nobody took is tried again after this time.
+const HAND_OVER_AGAIN: Duration = Duration::from_secs(5);
 /// A voter that answered within this time is reachable.
 const REACHABLE: Duration = Duration::from_secs(1);
 
@@ -75,10 +77,10 @@ impl Controller {
     fn hand_over_when_drained(&self, leading: &mut Leading, state: &State) -> bool {
         let drained = state.nodes.get(&self.me).is_some_and(|n| n.drain.is_some());
         if !drained {
-            leading.handing_over = false;
+            leading.handed_over = None;
             return false;
         }
-        if leading.handing_over {
+        if leading.handed_over.is_some_and(|last| clock::monotonic() - last < HAND_OVER_AGAIN) {
             return false;
         }
         let status = self.raft.status();
@@ -87,7 +89,7 @@ impl Controller {
         let alive = voters
             .filter(|id| status.since_ack.get(id).copied().flatten().is_some_and(|age| age < REACHABLE));
         let Some(to) = alive.max_by_key(|id| status.matched.get(id).copied().flatten()) else { return false };
-        leading.handing_over = true;
+        leading.handed_over = Some(clock::monotonic());
         tracing::info!(to, "this node is being drained: handing the leadership over");
         let raft = self.raft.clone();
         tokio::spawn(async move {

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use muster_core::id::NodeId;
+use muster_core::id::{BootId, NodeId};
 use muster_core::state::State as ClusterState;
 
 use crate::handles::Handles;
@@ -13,16 +13,16 @@ const BEHIND_MAX: u64 = 64;
 
 pub(super) async fn ready(State(handles): State<Handles>) -> (StatusCode, String) {
     let state = handles.published.state.borrow().clone();
-    match why_not(&state, &handles.raft.status(), handles.me) {
+    match why_not(&state, &handles.raft.status(), handles.me, handles.acks.identity().boot) {
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
 }
 
-fn why_not(state: &ClusterState, raft: &RaftStatus, me: NodeId) -> Option<String> {
-    if !state.nodes.contains_key(&me) {
+fn why_not(state: &ClusterState, raft: &RaftStatus, me: NodeId, boot: BootId) -> Option<String> {
+    let Some(node) = state.nodes.get(&me) else {
         return Some("this node's copy of the state does not have this node yet".to_owned());
-    }
+    };
     let in_raft = state.membership.contains(me) || state.standbys.contains(&me);
     if !in_raft {
         // A worker follows by a stream; what it has is what it was told.
@@ -37,5 +37,9 @@ fn why_not(state: &ClusterState, raft: &RaftStatus, me: NodeId) -> Option<String
     }
     let index = |at: Option<crate::raft::Position>| at.map_or(0, |at| at.index);
     let behind = index(raft.committed).saturating_sub(index(raft.applied));
+    if node.boot != Some(boot) {
+        // LEASES.md R8: until its VoterUp is applied it acknowledges no heartbeat.
+        return Some("this start of the voter is not on record yet, so it grants no leases".to_owned());
+    }
     (behind > BEHIND_MAX).then(|| format!("{behind} entries of the log are not applied yet"))
 }

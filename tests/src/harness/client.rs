@@ -70,6 +70,17 @@ fn is_late(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::TimedOut | std::io::ErrorKind::WouldBlock)
 }
 
+/// One HTTP request of the calling thread; the whole answer.
+///
+/// # Errors
+/// When nobody answers in time.
+pub fn get(server: &str, path: &str) -> std::io::Result<String> {
+    let mut stream = connect(server.parse().map_err(std::io::Error::other)?)?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    let answer = ask(&mut stream, request.as_bytes())?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
 /// A thread inside a namespace that repeats one step until it is dropped.
 #[derive(Debug)]
 struct Repeated {

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::binaries::Binaries;
 use super::tool::Finished;
-use super::{Api, HarnessError, Host, Network, Stamps, tool};
+use super::{Api, HarnessError, Host, Network, Stamps, tool, wait};
 
 /// How long a cluster may take to become whole again after a case.
 pub const WHOLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -218,7 +218,7 @@ impl Cluster {
         host.start()
     }
 
-    /// Waits until every host's node is alive, every voter votes and every service is as wished.
+    /// Waits until every host's agent is ready and its node alive, every voter votes and every service is as wished.
     ///
     /// # Errors
     /// [`HarnessError::TimedOut`], or an agent that ended.
@@ -229,6 +229,11 @@ impl Cluster {
     fn whole_of(&mut self, hosts: usize) -> Result<(), HarnessError> {
         for host in &mut self.hosts {
             host.check()?;
+        }
+        for host in self.hosts.iter().filter(|host| host.agent_pid().is_some()) {
+            wait::until(WHOLE_TIMEOUT, &format!("the agent of {} to be ready", host.name()), || {
+                host.ready()
+            })?;
         }
         let voters = if hosts < VOTERS { 1 } else { VOTERS };
         self.api.until(WHOLE_TIMEOUT, "the cluster to be whole", |status| {

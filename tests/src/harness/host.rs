@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 
 use super::binaries::Binaries;
 use super::tool::Finished;
-use super::{HarnessError, processes, tool, wait};
+use super::{HarnessError, client, network, processes, tool, wait};
 
 /// The port of agents.
 pub const PORT: u16 = 7420;
@@ -183,6 +183,20 @@ impl Host {
     pub fn agent_pid(&self) -> Option<Pid> {
         let id = self.agent.as_ref()?.id();
         i32::try_from(id).ok().map(Pid::from_raw)
+    }
+
+    /// Whether the agent says that it is ready; why not, otherwise.
+    ///
+    /// # Errors
+    /// Its answer, or why there is none.
+    pub fn ready(&self) -> Result<(), String> {
+        let (namespace, to) = (self.namespace.clone(), format!("{}:{HTTP_PORT}", self.address));
+        let asking = std::thread::spawn(move || {
+            network::enter(&namespace).map_err(|e| e.to_string())?;
+            client::get(&to, "/readyz").map_err(|e| e.to_string())
+        });
+        let answer = asking.join().map_err(|_| "the thread panicked".to_owned())??;
+        if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(answer) }
     }
 
     /// Kills the agent alone.

@@ -162,6 +162,9 @@ async fn agents_follow_and_forward_only_within_their_cluster() {
 async fn probes_and_metrics_answer() {
     let solo = Solo::start().await;
     let (code, body) = solo.get("/readyz").await;
+    assert!(code == 503 && body.contains("grants no leases"), "{code} {body}");
+    solo.announce_voter().await;
+    let (code, body) = solo.get("/readyz").await;
     assert_eq!((code, body.as_str()), (200, "ready\n"));
     let (code, body) = solo.get("/metrics").await;
     assert_eq!(code, 200);

@@ -135,6 +135,13 @@ impl Solo {
         state.wait_for(|state| state.cluster.is_some() && state.membership.contains(ME)).await.unwrap();
     }
 
+    /// Puts this start of the voter on record, as an agent's own duty does.
+    pub async fn announce_voter(&self) {
+        let boot = self.handles.acks.identity().boot;
+        let up = Command::VoterUp { voter: ME, boot, replaces: None };
+        self.handles.proposer.submit(up).await.unwrap();
+    }
+
     /// Where its API listens.
     pub fn address(&self) -> String {
         self.address.clone()

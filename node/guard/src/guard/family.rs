@@ -256,10 +256,12 @@ impl Guard {
 
     fn reaped(&mut self, pid: nix::unistd::Pid, well: bool) {
         self.handover_tried(pid, well);
-        if self.shims.note_reaped(pid) {
-            let now = clock::now();
-            let phase = self.session.as_mut().map(|session| session.phase(now));
-            report!("shim {pid} ended, lease phase {:?}", phase.unwrap_or(LeasePhase::None));
+        let Some(bound) = self.shims.note_reaped(pid) else { return };
+        let now = clock::now();
+        let phase = self.session.as_mut().map(|session| session.phase(now));
+        report!("shim {pid} ended, lease phase {:?}", phase.unwrap_or(LeasePhase::None));
+        if let (true, Some(session)) = (bound, &mut self.session) {
+            session.end_if_nearly_over(now);
         }
     }
 

@@ -66,6 +66,17 @@ impl Session {
         }
     }
 
+    /// A shim died. When the lease had less than a heartbeat left it was the kernel's timer, which may come up to 1 %
+    /// before the guard's own moment: killing has begun with it, and is irrevocable (R4). Were the lease taken for
+    /// valid still, the tasks would be started again just to be killed.
+    pub(crate) fn end_if_nearly_over(&mut self, now: HostInstant) {
+        let heartbeat = std::time::Duration::from_millis(u64::from(self.heartbeat_ms));
+        let left = self.lease.kill_at().map(|kill_at| kill_at.shortest_since(now));
+        if left.is_some_and(|left| left < heartbeat) {
+            self.lease.end(now);
+        }
+    }
+
     /// Sends the heartbeat or the `Fenced` that is due at `now`, a reading of the clocks made before this call.
     pub(crate) fn send_due(&mut self, now: HostInstant, agent_present: bool, network: &Network) {
         if !self.lease.send_due_in(now).is_some_and(|left| left.is_zero()) {

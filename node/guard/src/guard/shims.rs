@@ -156,9 +156,10 @@ impl Shims {
         self.all.iter().filter(|shim| shim.is_bound())
     }
 
-    /// Notes that a child was reaped; true when it was a shim.
-    pub(crate) fn note_reaped(&mut self, pid: Pid) -> bool {
-        let shim = self.all.iter_mut().find(|shim| shim.pid() == pid);
-        shim.map(|shim| shim.dead = true).is_some()
+    /// Notes that a child was reaped. When it was a shim: whether the end of the lease ends that one.
+    pub(crate) fn note_reaped(&mut self, pid: Pid) -> Option<bool> {
+        let shim = self.all.iter_mut().find(|shim| shim.pid() == pid)?;
+        shim.dead = true;
+        Some(shim.is_bound())
     }
 }

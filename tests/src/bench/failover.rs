@@ -72,7 +72,7 @@ fn once(scene: &mut Scene, fault: Fault, leads: bool) -> Result<Away, HarnessErr
         Fault::Crash => scene.cluster.host(&node)?.crash()?,
         Fault::Cut => scene.cluster.network().cut(&node)?,
     }
-    let (new, between_stamps_ms) = scene.next(&old)?;
+    let (new, between_stamps_ms) = scene.next_elsewhere(&old)?;
     let since_fault_ms = millis(Moment(new.first_ns).since(begin));
     match fault {
         Fault::Crash => scene.cluster.host(&node)?.start()?,

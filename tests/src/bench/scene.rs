@@ -7,7 +7,7 @@ use muster::stamp::{self, Run};
 use super::report::Timing;
 use super::statistics::Samples;
 use super::{Interrupt, say};
-use crate::harness::wait::{self, millis};
+use crate::harness::wait::{self, Moment, millis};
 use crate::harness::{Cluster, HarnessError, stamps};
 
 /// The service.
@@ -54,6 +54,30 @@ impl Scene {
     pub fn next(&self, before: &Run) -> Result<(Run, f64), HarnessError> {
         let (new, gap) = self.cluster.stamps().next_run(SERVICE, before, RUN_TIMEOUT)?;
         Ok((new, millis(gap)))
+    }
+
+    /// The first copy on another host after `before`, and the gap in milliseconds since the last stamp of the old
+    /// host, which may have started the service again before it gave up.
+    ///
+    /// # Errors
+    /// When there is none, or the two overlap.
+    pub fn next_elsewhere(&self, before: &Run) -> Result<(Run, f64), HarnessError> {
+        let runs = || self.cluster.stamps().runs(SERVICE);
+        let new = wait::until(RUN_TIMEOUT, "the service to start elsewhere", || {
+            let all = runs().map_err(|e| e.to_string())?;
+            let new = all.into_iter().find(|run| run.first_ns > before.first_ns && run.node != before.node);
+            new.ok_or_else(|| "no copy on another host".to_owned())
+        })?;
+        let old_host = runs()?.into_iter().filter(|run| {
+            run.node == before.node && run.first_ns >= before.first_ns && run.first_ns < new.first_ns
+        });
+        let last_ns = old_host.map(|run| run.last_ns).max().unwrap_or(before.last_ns);
+        if new.first_ns <= last_ns {
+            let why = format!("{SERVICE} ran twice: on {} and {}", before.node, new.node);
+            return Err(HarnessError::broken(why));
+        }
+        let gap_ms = millis(Moment(new.first_ns).since(Moment(last_ns)));
+        Ok((new, gap_ms))
     }
 
     /// Makes the Raft leader the host of the service, or another one.

@@ -1,6 +1,6 @@
 //! Property tests of the pure core: one binary, a file a subject.
 
-#![allow(clippy::unwrap_used, reason = "tests; helpers outside of test functions are not exempted")]
+#![allow(clippy::unwrap_used, reason = "tests; functions beside the tests are not exempted")]
 
 #[path = "core/apply.rs"]
 mod apply;

@@ -155,6 +155,38 @@ impl Role {
     }
 }
 
+/// What a user may do; each role includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UserRole {
+    /// Looks at everything that is no secret.
+    Viewer,
+    /// Runs services and looks after nodes.
+    Operator,
+    /// Also decides who belongs: tokens, users, certificates, the cluster's settings.
+    Admin,
+}
+
+impl UserRole {
+    /// All roles, ascending.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+
+    /// The name in certificates, commands and output.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
+    }
+}
+
 /// See [`Command::ChangeNode`].
 #[allow(missing_docs, reason = "the variants say it; their fields are named for what they are")]
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use muster_proto::v1::RequestId;
 use muster_proto::v1::cluster_client::ClusterClient;
+use muster_tls::{Expected, Live, SecureConnector};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
@@ -54,6 +55,8 @@ pub enum WriteState {
 /// The connection to the cluster.
 pub struct Client {
     endpoints: Vec<Endpoint>,
+    /// Shown to agents on other hosts.
+    live: Option<Live>,
     /// Which of `endpoints` is tried next.
     next: usize,
     connected: Option<Grpc>,
@@ -68,12 +71,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of these agents (at least one) whose calls end `limit` from now. Connects when first used.
-    pub fn new(endpoints: Vec<Endpoint>, limit: Duration, writes: Rc<Cell<WriteState>>) -> Self {
+    /// A client of these agents (at least one) whose calls end `limit` from now. Connects when first used; without
+    /// credentials only to agents of this host.
+    pub fn new(
+        endpoints: Vec<Endpoint>,
+        live: Option<Live>,
+        limit: Duration,
+        writes: Rc<Cell<WriteState>>,
+    ) -> Self {
         let request = RequestId { client: random_client(), seq: 0 };
         let deadline = Instant::now() + limit;
         Self {
             endpoints,
+            live,
             next: 0,
             connected: None,
             answered: false,
@@ -185,8 +195,8 @@ impl Client {
         }
         let limit = if round.number == 0 && self.endpoints.len() > 1 { CONNECT_FIRST } else { CONNECT_LATER };
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let endpoint = transport(&self.endpoints[self.next])?;
-        match timeout(limit.min(left), endpoint.connect()).await {
+        let connecting = connect_to(&self.endpoints[self.next], self.live.as_ref())?;
+        match timeout(limit.min(left), connecting).await {
             Err(_) => Err("does not answer".to_owned()),
             Ok(Err(error)) => Err(innermost(&error)),
             Ok(Ok(channel)) => {
@@ -300,17 +310,31 @@ fn random_client() -> u64 {
     getrandom::u64().unwrap_or(1).max(1)
 }
 
-fn transport(endpoint: &Endpoint) -> Result<tonic::transport::Endpoint, String> {
-    let uri = match endpoint {
-        Endpoint::Tcp(address) => format!("http://{address}"),
-        Endpoint::Unix(path) => format!("unix:{}", path.display()),
+/// Connects: encrypted, and with both sides known, to other hosts; as it is to the socket of this one.
+fn connect_to<'a>(
+    endpoint: &'a Endpoint,
+    live: Option<&Live>,
+) -> Result<impl Future<Output = Result<Channel, tonic::transport::Error>> + use<'a>, String> {
+    let (uri, connector) = match endpoint {
+        Endpoint::Tcp(address) => {
+            let live = live.ok_or_else(|| "there is no certificate to show".to_owned())?;
+            let connector = SecureConnector::new(live.clone(), address, Expected::AnyNode);
+            (format!("http://{address}"), Some(connector))
+        }
+        Endpoint::Unix(path) => (format!("unix:{}", path.display()), None),
     };
     let endpoint = tonic::transport::Endpoint::from_shared(uri).map_err(|error| innermost(&error))?;
-    Ok(endpoint
+    let endpoint = endpoint
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true))
+        .keep_alive_while_idle(true);
+    Ok(async move {
+        match connector {
+            Some(connector) => endpoint.connect_with_connector(connector).await,
+            None => endpoint.connect().await,
+        }
+    })
 }
 
 /// The last cause of an error: 'connection refused', not 'transport error'.

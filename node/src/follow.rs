@@ -12,13 +12,15 @@ use muster_core::state::State;
 use muster_proto::v1;
 use muster_proto::v1::cluster_client::ClusterClient;
 use muster_proto::v1::node_link_client::NodeLinkClient;
+use muster_tls::Expected;
 use muster_wire::StateReader;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::peers::{MAX_MESSAGE_BYTES, connect};
+use crate::peers::{MAX_MESSAGE_BYTES, settings};
 use crate::replica::NodeReplica;
+use crate::security::dial::Dial;
 
 /// A stream that says nothing for so long is dead: the sender speaks every second.
 const SILENCE: Duration = Duration::from_secs(4);
@@ -34,6 +36,7 @@ pub async fn run(
     me: NodeId,
     sender: v1::Sender,
     seeds: Vec<String>,
+    dialer: Arc<dyn Dial>,
     mut replica: NodeReplica,
     mut state: watch::Receiver<Arc<State>>,
     stop: CancellationToken,
@@ -51,7 +54,7 @@ pub async fn run(
                 () = tokio::time::sleep(ASK_AFTER) => {}
             }
             let Some(address) = address else { continue };
-            let Some(view) = raft_view(address).await else { continue };
+            let Some(view) = raft_view(&*dialer, address).await else { continue };
             let Some(later) = taken_out(&state.borrow(), me, &view) else { continue };
             tracing::info!(membership = %later, "this node was taken out of Raft: it follows from now on");
             taken_out_at = later;
@@ -59,7 +62,7 @@ pub async fn run(
         if let Some(address) = address {
             tokio::select! {
                 () = stop.cancelled() => return,
-                why = follow_one(address, &sender, &mut replica, me, taken_out_at) => {
+                why = follow_one(&*dialer, address, &sender, &mut replica, me, taken_out_at) => {
                     tracing::debug!(address, why, "no longer following");
                 }
             }
@@ -72,8 +75,9 @@ pub async fn run(
 }
 
 /// Whom another node knows to be in Raft; `None`: it didn't answer.
-async fn raft_view(address: &str) -> Option<v1::RaftView> {
-    let mut cluster = ClusterClient::new(connect(address).ok()?);
+async fn raft_view(dialer: &dyn Dial, address: &str) -> Option<v1::RaftView> {
+    let channel = dialer.dial(&settings(address).ok()?, address, Expected::AnyNode);
+    let mut cluster = ClusterClient::new(channel);
     let asked = cluster.get_raft(v1::GetRaftRequest { stale: true });
     Some(tokio::time::timeout(ASK_TIMEOUT, asked).await.ok()?.ok()?.into_inner())
 }
@@ -98,14 +102,15 @@ fn candidates(state: &State, me: NodeId, seeds: &[String]) -> Vec<String> {
 /// Follows one agent until the stream ends, or until this node is in Raft by a membership not before
 /// `since`; says why it ended.
 async fn follow_one(
+    dialer: &dyn Dial,
     address: &str,
     sender: &v1::Sender,
     replica: &mut NodeReplica,
     me: NodeId,
     since: MembershipId,
 ) -> String {
-    let channel = match connect(address) {
-        Ok(channel) => channel,
+    let channel = match settings(address) {
+        Ok(settings) => dialer.dial(&settings, address, Expected::AnyNode),
         Err(error) => return error.to_string(),
     };
     let mut link: NodeLinkClient<Channel> =

@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use muster_core::detector::SessionHealth;
 use muster_core::id::{NodeId, SessionId};
+use muster_tls::Live;
 use tokio::sync::{mpsc, watch};
 
 use crate::acks::Acks;
 use crate::agent::AgentHandle;
+use crate::api::joining::JoinRate;
 use crate::peers::Peers;
 use crate::proposer::Proposer;
 use crate::raft::RaftHandle;
 use crate::replica::Published;
+use crate::security::gate::Gate;
+use crate::security::refusals::Refusals;
 use crate::storage::history::History;
 
 /// The health of all open sessions as the leader's detector sees it; empty on every other node.
@@ -48,4 +52,12 @@ pub struct Handles {
     pub agent: AgentHandle,
     /// What `status` should warn of, found at start.
     pub warnings: Arc<[String]>,
+    /// Who may call what.
+    pub gate: Gate,
+    /// How many hosts may ask to join at once.
+    pub joins: JoinRate,
+    /// This node's credentials.
+    pub live: Live,
+    /// What was refused at the door.
+    pub refusals: Refusals,
 }

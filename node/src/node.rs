@@ -10,6 +10,7 @@ use std::time::Duration;
 use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, NodeName};
 use muster_core::lease::voter::VoterIdentity;
 use muster_core::time::Timing;
+use muster_tls::Live;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,8 +24,14 @@ use crate::handles::{Handles, Healths};
 use crate::notify;
 use crate::peers::{Peers, sender};
 use crate::proposer::Proposer;
-use crate::raft::{self, Group, PlainDial, RaftHandle, RaftService};
+use crate::raft::{self, Group, RaftHandle, RaftService};
 use crate::replica::{NodeReplica, Published};
+use crate::security::dial::SecureDial;
+use crate::security::gate::Gate;
+use crate::security::listen::Entrance;
+use crate::security::refusals::Refusals;
+use crate::security::renew::Renewal;
+use crate::security::store::{Store, StoreError};
 use crate::seed::{self, Seed};
 use crate::storage::directory::{DataDirectory, DirectoryError, Identity};
 use crate::storage::history::History;
@@ -78,6 +85,12 @@ pub enum NodeError {
     /// A thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
+    /// The node's key and certificates.
+    #[error(transparent)]
+    Credentials(#[from] StoreError),
+    /// They can't be made or used.
+    #[error("the node's certificate: {0}")]
+    Certificate(#[from] muster_tls::CertificateError),
     /// Randomness.
     #[error("the system gave no randomness: {0}")]
     Random(#[from] getrandom::Error),
@@ -91,8 +104,6 @@ pub enum NodeError {
 pub struct RunOptions {
     /// The configuration.
     pub config: Config,
-    /// Listen beyond loopback although nothing is encrypted.
-    pub insecure: bool,
     /// The program that a missing guard is started from.
     pub guard_exe: PathBuf,
     /// Start a guard when none answers.
@@ -114,10 +125,12 @@ struct Origin {
 /// # Errors
 /// [`NodeError`] says why and what to do.
 pub async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), NodeError> {
-    options.config.check(options.insecure)?;
+    options.config.check()?;
     let data_dir = options.config.node.data_dir.clone();
     let directory = DataDirectory::open(&data_dir)?;
     let origin = Origin::read(&directory)?;
+    let store = Store::new(directory.path());
+    let live = Live::new(store.load()?)?;
     let sockets = Sockets::open(&options.config).await?;
     let history = History::open(&directory.history());
     let acks = Acks::new(VoterIdentity {
@@ -129,10 +142,10 @@ pub async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), Nod
     let (replica, published) = NodeReplica::new(acks.clone(), history.clone());
     let bystander = Acks::new(VoterIdentity { boot: BootId(0), ..acks.identity() });
     let follower = replica.beside(bystander);
-    let (raft, service) = start_raft(&origin, &directory, &acks, replica).await?;
+    let (raft, service) = start_raft(&origin, &directory, &acks, replica, &live).await?;
     let running = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let parts = Parts { options, origin, directory, acks, history, raft, published };
+    let parts = Parts { options, origin, directory, acks, history, raft, published, live, store };
     let started = parts.start(sockets, service, follower, &running, &tasks).await?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
@@ -176,13 +189,14 @@ async fn start_raft(
     directory: &DataDirectory,
     acks: &Acks,
     replica: NodeReplica,
+    live: &Live,
 ) -> Result<(RaftHandle, RaftService), NodeError> {
     let options = raft::Options {
         id: origin.me.0,
         group: Group { cluster_id: origin.cluster.0, incarnation: origin.incarnation.0 },
         timing: origin.seed.timing,
         directory: directory.raft(),
-        dialer: Arc::new(PlainDial),
+        dialer: Arc::new(SecureDial(live.clone())),
         gate: Arc::new(acks.clone()),
         replica: Box::new(replica),
         snapshot_every: raft::SNAPSHOT_EVERY,
@@ -198,6 +212,8 @@ struct Parts {
     history: History,
     raft: RaftHandle,
     published: Published,
+    live: Live,
+    store: Store,
 }
 
 struct Started {
@@ -216,7 +232,8 @@ impl Parts {
     ) -> Result<Started, NodeError> {
         let me = self.origin.me;
         let state = self.published.state.clone();
-        let peers = Peers::new(state.clone());
+        let peers = Peers::new(state.clone(), Arc::new(SecureDial(self.live.clone())));
+        let refusals = Refusals::default();
         let name = self.origin.identity.node_name.as_str();
         let proposer = Proposer::new(me, name, self.raft.clone(), peers.clone(), state.clone());
         let (fenced_tx, fenced) = mpsc::channel(FENCED_QUEUE);
@@ -251,8 +268,23 @@ impl Parts {
             fenced: fenced_tx,
             agent: agent.clone(),
             warnings: self.warnings().into(),
+            gate: Gate::new(me, state.clone(), refusals.clone()),
+            joins: crate::api::joining::JoinRate::default(),
+            live: self.live.clone(),
+            refusals: refusals.clone(),
         };
-        tasks.spawn(crate::api::serve(handles.clone(), sockets.tcp, sockets.unix, service, running.clone()));
+        let renewal = Renewal {
+            me,
+            live: self.live.clone(),
+            store: self.store.clone(),
+            state: state.clone(),
+            proposer: proposer.clone(),
+            peers: handles.peers.clone(),
+        };
+        tasks.spawn(renewal.run(running.clone()));
+        let entrance = Entrance::new(self.live.clone(), state, refusals);
+        let secured = entrance.open(sockets.tcp, running);
+        tasks.spawn(crate::api::serve(handles.clone(), secured, sockets.unix, service, running.clone()));
         tasks.spawn(crate::http::serve(handles, sockets.http, running.clone()));
         self.start_duties(follower, &proposer, running, tasks);
         notify::ready();
@@ -273,7 +305,8 @@ impl Parts {
         who.cluster_id = self.origin.cluster.0.to_be_bytes().to_vec().into();
         who.incarnation = self.origin.incarnation.0;
         let seeds = self.origin.seed.peers.clone();
-        tasks.spawn(follow::run(me, who, seeds, follower, state.clone(), running.clone()));
+        let dialer = Arc::new(SecureDial(self.live.clone()));
+        tasks.spawn(follow::run(me, who, seeds, dialer, follower, state.clone(), running.clone()));
         let data_dir = self.directory.path().to_owned();
         tasks.spawn(seed::keep(data_dir, me, state.clone(), running.clone()));
         tasks.spawn(duties::announce_voter(
@@ -290,9 +323,20 @@ impl Parts {
                 timing: self.origin.seed.timing,
                 description: self.description(),
                 token,
+                store: self.store.clone(),
             };
-            let (raft, proposer) = (self.raft.clone(), proposer.clone());
-            tasks.spawn(duties::bootstrap(bootstrap, raft, proposer, running.clone()));
+            let (raft, proposer, state) = (self.raft.clone(), proposer.clone(), self.published.state.clone());
+            tasks.spawn(duties::bootstrap(bootstrap, raft, proposer, state, running.clone()));
+        } else {
+            // A start that made the cluster may have been cut short.
+            let (store, proposer, stop) = (self.store.clone(), proposer.clone(), running.clone());
+            let state = self.published.state.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    _done = duties::hand_over_authority(&store, &proposer, state) => {}
+                }
+            });
         }
     }
 
@@ -331,9 +375,6 @@ impl Parts {
         }
         if crate::storage::directory::is_short_of_space(self.directory.path()) {
             warnings.push(format!("little space is left under {}", self.directory.path().display()));
-        }
-        if self.options.insecure {
-            warnings.push("the agent runs with --insecure: anybody on its network can command it".to_owned());
         }
         warnings
     }

@@ -1,11 +1,12 @@
 //! The replicated writes. A command in the log that an agent does not know stops that agent; none is skipped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::MembershipId;
 use crate::id::{
     BootId, ClusterId, Generation, Incarnation, NodeId, NodeName, Reopens, RequestId, Revision, ServiceName,
-    SessionId, SlotId,
+    SessionId, SlotId, UserName,
 };
 use crate::scheduler::plan::Plan;
 use crate::spec::{Enforcement, Labels, Resources, ServiceSpec};
@@ -84,6 +85,68 @@ pub enum Command {
     RevokeToken { id: String },
     /// Changes the timing of sessions opened from now on.
     SetTiming(Timing),
+
+    /// The cluster's first CA, or one that replaces it; both are trusted until the old one is retired.
+    AddAuthority(NewAuthority),
+    /// Ends the trust in the old CA. Refused while somebody has no certificate of the new one, unless `forced`.
+    RetireAuthority { forced: bool },
+    /// Notes that a certificate is issued; its id is this entry's index. The signature is made outside.
+    IssueCertificate(NewCertificate),
+    /// Ends all certificates that somebody has.
+    RevokeCertificates(CertificateHolder),
+    /// A user belongs no longer; its certificates end with it.
+    RemoveUser { name: UserName },
+}
+
+/// See [`Command::AddAuthority`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAuthority {
+    /// Its certificate (DER).
+    pub certificate: Arc<[u8]>,
+    /// Signed by the CA that it replaces (DER).
+    pub introduction: Option<Arc<[u8]>>,
+    /// Its key.
+    pub key: AuthorityKey,
+}
+
+/// The private key of a CA (PKCS#8). Never shown; reaches members of Raft only, as any of them may have to sign.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AuthorityKey(pub Arc<[u8]>);
+
+impl std::fmt::Debug for AuthorityKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AuthorityKey(..)")
+    }
+}
+
+/// See [`Command::IssueCertificate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewCertificate {
+    /// A node renews its own, or comes back with a token after it has expired.
+    Node {
+        /// Whose.
+        node: NodeId,
+        /// The hash of the token that it showed.
+        token_hash: Option<[u8; 32]>,
+    },
+    /// A user, who is made if there is none of that name.
+    User {
+        /// Whose.
+        name: UserName,
+        /// What it may do. Another role than before ends the older certificates.
+        role: UserRole,
+        /// How long it holds.
+        life: Duration,
+    },
+}
+
+/// Somebody who has certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateHolder {
+    /// An agent.
+    Node(NodeId),
+    /// A person or program.
+    User(UserName),
 }
 
 /// See [`Command::Bootstrap`].

@@ -49,6 +49,15 @@ impl Certificate {
         })
     }
 
+    /// Reads the first certificate of a PEM text.
+    ///
+    /// # Errors
+    /// [`CertificateError::Unreadable`].
+    pub fn from_pem(text: &str) -> Result<Self, CertificateError> {
+        let first = crate::trust::certificates_of(text)?.into_iter().next();
+        first.ok_or_else(|| CertificateError::unreadable("certificate", "there is none"))
+    }
+
     /// The bytes.
     #[must_use]
     pub fn der(&self) -> &CertificateDer<'static> {

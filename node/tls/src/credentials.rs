@@ -60,12 +60,28 @@ impl Credentials {
         std::iter::once(self.key.to_pem()).chain(chain).collect()
     }
 
+    /// All that `musterctl` needs, as a context file: where agents are, and these credentials.
+    #[must_use]
+    pub fn to_context(&self, endpoints: &[String]) -> String {
+        let (own, trusted) = (self.to_pem(), self.trust.to_pem());
+        format!("endpoints = {endpoints:?}\ncredentials = \"\"\"\n{own}\"\"\"\ntrusted = \"\"\"\n{trusted}\"\"\"\n")
+    }
+
     /// The same with other trusted CAs.
     ///
     /// # Errors
     /// As [`Self::new`].
     pub fn trusting(&self, trust: Trust) -> Result<Self, CertificateError> {
         Self::new(KeyPair::from_der(&self.key.to_der())?, self.chain.clone(), trust)
+    }
+
+    /// The same with other trusted CAs, and other certificates above the own one.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn amid(&self, trust: Trust, above: Vec<Certificate>) -> Result<Self, CertificateError> {
+        let chain = self.chain.iter().take(1).cloned().chain(above).collect();
+        Self::new(KeyPair::from_der(&self.key.to_der())?, chain, trust)
     }
 
     /// Whose they are.

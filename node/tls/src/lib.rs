@@ -24,6 +24,7 @@ mod trust;
 mod verifier;
 
 pub use accept::{Accepted, Acceptor, Refused};
+pub use tokio_rustls::server::TlsStream;
 pub use authority::{Authority, CA_LIFE};
 pub use certificate::Certificate;
 pub use connect::{Expected, SecureConnector, channel};
@@ -33,4 +34,4 @@ pub use identity::{Identity, Subject};
 pub use live::{Live, Pinned};
 pub use pin::Pin;
 pub use request::{KeyPair, Proof};
-pub use trust::{Trust, Usage};
+pub use trust::{Trust, Usage, to_pem};

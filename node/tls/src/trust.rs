@@ -114,3 +114,9 @@ pub(crate) fn certificates_of(text: &str) -> Result<Vec<Certificate>, Certificat
     let certificates = blocks.iter().filter(|block| block.tag() == "CERTIFICATE");
     certificates.map(|block| Certificate::from_der(block.contents())).collect()
 }
+
+/// A certificate as PEM.
+#[must_use]
+pub fn to_pem(certificate: &Certificate) -> String {
+    pem_of("CERTIFICATE", certificate.der())
+}

@@ -19,6 +19,7 @@ pub mod operator;
 pub mod processes;
 pub mod stamps;
 pub mod tool;
+pub mod trust;
 pub mod wait;
 
 pub use api::Api;
@@ -27,3 +28,4 @@ pub use error::HarnessError;
 pub use host::Host;
 pub use network::Network;
 pub use stamps::Stamps;
+pub use trust::Operator;

@@ -8,7 +8,9 @@ use muster_core::command::{
 use muster_core::id::{CertificateId, UserName};
 use muster_core::refusal::Refusal;
 use muster_core::state::State;
+use muster_core::state::apply::NODE_CERTIFICATE_LIFE;
 use muster_core::state::trust::Certificates;
+use muster_core::time::Stamp;
 use muster_proto::v1;
 use muster_tls::{Authority, Certificate, Subject};
 
@@ -20,6 +22,8 @@ use crate::security::admission::may_be_member;
 use crate::security::issue::{self, issued_to_proto};
 use crate::security::principal::Principal;
 
+/// So long before a CA ends it is told.
+const CA_WARNING: Duration = Duration::from_secs(180 * 24 * 3600);
 /// How long a user's certificate holds when the caller does not say.
 const DEFAULT_USER_LIFE: Duration = Duration::from_secs(90 * 24 * 3600);
 
@@ -175,6 +179,37 @@ fn user_name(name: &str) -> Result<UserName, ApiError> {
     UserName::new(name).map_err(|error| ApiError::Invalid(error.to_string()))
 }
 
+/// What an operator should know in time: certificates that were not renewed, a CA near its end, one being replaced.
+pub(super) fn warnings(state: &State, now: Stamp) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let days = |ends: Stamp| ends.since(now).as_secs() / (24 * 3600);
+    for node in state.nodes.values() {
+        let ends = node.certificates.ends;
+        if ends <= now {
+            warnings.push(format!(
+                "the certificate of node {} has expired: run 'muster join' there with a new token",
+                node.name
+            ));
+        } else if ends.since(now) < NODE_CERTIFICATE_LIFE / 4 {
+            let days = days(ends);
+            warnings.push(format!("the certificate of node {} ends in {days} days and is not renewed", node.name));
+        }
+    }
+    if let Some(authority) = state.signing_authority()
+        && let Ok(certificate) = Certificate::from_der(&authority.certificate)
+        && certificate.ends().since(now) < CA_WARNING
+    {
+        let days = days(certificate.ends());
+        warnings.push(format!("the cluster's CA ends in {days} days: replace it with 'musterctl cert rotate-ca'"));
+    }
+    if state.authorities.len() > 1 {
+        let left = state.holders_of_old_certificates();
+        let who = if left.is_empty() { "nobody".to_owned() } else { left.join(", ") };
+        warnings.push(format!("the CA is being replaced; still with a certificate of the old one: {who}"));
+    }
+    warnings
+}
+
 /// All CAs, and everybody with a certificate.
 pub(super) fn list(state: &State) -> v1::ListCertificatesReply {
     let authorities = state.authorities.iter().map(|authority| {
@@ -201,5 +236,34 @@ pub(super) fn list(state: &State) -> v1::ListCertificatesReply {
         authorities: authorities.collect(),
         certificates: nodes.chain(users).collect(),
         old: if rotating { state.holders_of_old_certificates() } else { Vec::new() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_core::command::{Bootstrap, NodeDescription, Proposal};
+    use muster_core::id::{ClusterId, Incarnation, NodeName, RequestId, Revision};
+    use muster_core::time::Timing;
+
+    use super::*;
+
+    #[test]
+    fn a_certificate_that_is_not_renewed_is_told_before_it_ends() {
+        let mut state = State::default();
+        let bootstrap = Command::Bootstrap(Bootstrap {
+            cluster: ClusterId(1),
+            name: "test".into(),
+            incarnation: Incarnation(1),
+            timing: Timing::LAN,
+            node: NodeDescription::default(),
+            node_name: NodeName::new("n1").unwrap(),
+        });
+        let (stamp, request) = (Stamp(1_000_000), RequestId::default());
+        let proposal = Proposal { stamp, request, actor: "test".into(), command: bootstrap };
+        state.apply(Revision(1), &proposal).reply.unwrap();
+        let after = |days: u64| stamp.plus(Duration::from_secs(days * 24 * 3600));
+        assert!(warnings(&state, after(16)).is_empty(), "it is being renewed");
+        assert!(warnings(&state, after(25))[0].contains("ends in 5 days"));
+        assert!(warnings(&state, after(31))[0].contains("muster join"));
     }
 }

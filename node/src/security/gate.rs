@@ -24,7 +24,7 @@ use crate::api::status::ApiError;
 use crate::clock;
 
 /// How many calls a user may have under way on one agent; what is more waits for nobody and is refused.
-const CALLS_OF_A_USER: usize = 256;
+const CALLS_OF_A_USER: usize = 1024;
 /// How many calls all strangers together may have under way: each is a try to join.
 const CALLS_OF_STRANGERS: usize = 16;
 

@@ -24,6 +24,7 @@ mod trust;
 mod verifier;
 
 pub use accept::{Accepted, Acceptor, Refused};
+pub use tokio_rustls::client::TlsStream as ClientStream;
 pub use tokio_rustls::server::TlsStream;
 pub use authority::{Authority, CA_LIFE};
 pub use certificate::Certificate;

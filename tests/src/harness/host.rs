@@ -144,7 +144,7 @@ impl Host {
     /// # Errors
     /// When `muster init` fails.
     pub fn init(&self) -> Result<String, HarnessError> {
-        let said = self.muster("init", &["--insecure", "--name", "test"])?.success()?.text();
+        let said = self.muster("init", &["--name", "test"])?.success()?.text();
         let token = said.split_whitespace().skip_while(|word| *word != "--token").nth(1);
         token.map(str::to_owned).ok_or_else(|| HarnessError::broken(format!("init printed no token: {said}")))
     }
@@ -154,7 +154,7 @@ impl Host {
     /// # Errors
     /// When `muster join` fails.
     pub fn join(&self, token: &str, endpoint: &str) -> Result<(), HarnessError> {
-        self.muster("join", &["--insecure", "--token", token, endpoint])?.success().map(|_| ())
+        self.muster("join", &["--token", token, endpoint])?.success().map(|_| ())
     }
 
     /// Starts the agent, which starts the guard if none answers.
@@ -163,7 +163,7 @@ impl Host {
     /// When it can't be started.
     pub fn start(&mut self) -> Result<(), HarnessError> {
         let config = self.config();
-        let args = ["agent", "--config", &config, "--insecure", "--start-guard", "always"];
+        let args = ["agent", "--config", &config, "--start-guard", "always"];
         let log = self.dir.join("agent.log");
         self.agent = Some(tool::spawn_inside(&self.namespace, &self.binaries.muster, &args, &log)?);
         Ok(())

@@ -36,6 +36,8 @@ const PAUSE_LONGEST: Duration = Duration::from_millis(400);
 /// An agent that answers no ping for this long is given up: its host may be frozen or cut off.
 const PING_EVERY: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// A worker passes no changes on; another agent does.
+const WORKER_CODE: &str = "MU2034";
 /// The status of a large cluster is more than tonic's default of 4 MiB.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
@@ -177,7 +179,7 @@ impl Client {
             self.next = (self.next + 1) % self.endpoints.len();
             let round_is_over = round.add(endpoint, failed);
             if round_is_over {
-                if !round.worth_waiting() && !self.is_worth_waiting() {
+                if round.is_in_vain() || (!round.worth_waiting() && !self.is_worth_waiting()) {
                     return Err(round.into_failure());
                 }
                 if Instant::now() + round.pause >= self.deadline {
@@ -231,6 +233,9 @@ impl Client {
         }
         self.answered = true;
         let failure = told(status);
+        if metadata(status, "muster-code") == Some(WORKER_CODE) {
+            return Try::Again(Again::Elsewhere(failure));
+        }
         let retry = failure.exit() == Exit::TryAgain
             || (status.code() == Code::Unavailable && metadata(status, "muster-exit").is_none());
         if retry {
@@ -260,6 +265,8 @@ enum Again {
     Unreachable(String),
     /// An agent asks for patience.
     Told(Failure),
+    /// Another agent may do what this one will never do.
+    Elsewhere(Failure),
 }
 
 /// One round through all endpoints.
@@ -269,12 +276,13 @@ struct Round {
     endpoints: usize,
     unreachable: Vec<(String, String)>,
     told: Option<Failure>,
+    elsewhere: Option<Failure>,
     tries: usize,
 }
 
 impl Round {
     fn new(endpoints: usize) -> Self {
-        Self { number: 0, pause: PAUSE_FIRST, endpoints, unreachable: Vec::new(), told: None, tries: 0 }
+        Self { number: 0, pause: PAUSE_FIRST, endpoints, unreachable: Vec::new(), told: None, elsewhere: None, tries: 0 }
     }
 
     /// Notes a failed try; whether all endpoints have been tried, so that it is time for a pause.
@@ -283,6 +291,7 @@ impl Round {
         match why {
             Again::Unreachable(reason) => self.unreachable.push((endpoint, reason)),
             Again::Told(failure) => self.told = Some(failure),
+            Again::Elsewhere(failure) => self.elsewhere = Some(failure),
         }
         self.tries >= self.endpoints
     }
@@ -292,16 +301,22 @@ impl Round {
         self.told.is_some()
     }
 
+    /// Whether all that answered will never do it.
+    fn is_in_vain(&self) -> bool {
+        self.elsewhere.is_some() && self.told.is_none() && self.unreachable.is_empty()
+    }
+
     fn start_next(&mut self) {
         self.number += 1;
         self.pause = (self.pause * 2).min(PAUSE_LONGEST);
         self.unreachable.clear();
         self.told = None;
+        self.elsewhere = None;
         self.tries = 0;
     }
 
     fn into_failure(self) -> Failure {
-        self.told.unwrap_or(Failure::NoAgent { tried: self.unreachable })
+        self.told.or(self.elsewhere).unwrap_or(Failure::NoAgent { tried: self.unreachable })
     }
 }
 

@@ -17,7 +17,7 @@ use crate::proposer::Proposer;
 use crate::raft::RaftHandle;
 use crate::replica::Published;
 use crate::security::gate::Gate;
-use crate::security::refusals::Refusals;
+use crate::security::rejections::Rejections;
 use crate::storage::history::History;
 
 /// The health of all open sessions as the leader's detector sees it; empty on every other node.
@@ -59,5 +59,5 @@ pub struct Handles {
     /// This node's credentials.
     pub live: Live,
     /// What was refused at the door.
-    pub refusals: Refusals,
+    pub rejections: Rejections,
 }

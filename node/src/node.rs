@@ -29,7 +29,7 @@ use crate::replica::{NodeReplica, Published};
 use crate::security::dial::SecureDial;
 use crate::security::gate::Gate;
 use crate::security::listen::Entrance;
-use crate::security::refusals::Refusals;
+use crate::security::rejections::Rejections;
 use crate::security::renew::Renewal;
 use crate::security::store::{Store, StoreError};
 use crate::seed::{self, Seed};
@@ -233,7 +233,7 @@ impl Parts {
         let me = self.origin.me;
         let state = self.published.state.clone();
         let peers = Peers::new(state.clone(), Arc::new(SecureDial(self.live.clone())));
-        let refusals = Refusals::default();
+        let rejections = Rejections::default();
         let name = self.origin.identity.node_name.as_str();
         let proposer = Proposer::new(me, name, self.raft.clone(), peers.clone(), state.clone());
         let (fenced_tx, fenced) = mpsc::channel(FENCED_QUEUE);
@@ -268,10 +268,10 @@ impl Parts {
             fenced: fenced_tx,
             agent: agent.clone(),
             warnings: self.warnings().into(),
-            gate: Gate::new(me, state.clone(), refusals.clone()),
+            gate: Gate::new(me, state.clone(), rejections.clone()),
             joins: crate::api::joining::JoinRate::default(),
             live: self.live.clone(),
-            refusals: refusals.clone(),
+            rejections: rejections.clone(),
         };
         let renewal = Renewal {
             me,
@@ -282,7 +282,7 @@ impl Parts {
             peers: handles.peers.clone(),
         };
         tasks.spawn(renewal.run(running.clone()));
-        let entrance = Entrance::new(self.live.clone(), state, refusals);
+        let entrance = Entrance::new(self.live.clone(), state, rejections);
         let secured = entrance.open(sockets.tcp, running);
         tasks.spawn(crate::api::serve(handles.clone(), secured, sockets.unix, service, running.clone()));
         tasks.spawn(crate::http::serve(handles, sockets.http, running.clone()));

@@ -15,6 +15,6 @@ pub mod gate;
 pub mod issue;
 pub mod listen;
 pub mod principal;
-pub mod refusals;
+pub mod rejections;
 pub mod renew;
 pub mod store;

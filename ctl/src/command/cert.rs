@@ -81,8 +81,15 @@ async fn rotate(run: &mut Run, detach: bool) -> Result<(), Failure> {
         return show(run, begun);
     }
     run.wait_at_most(ROTATE_TIMEOUT);
+    let mut waiting_for = Vec::new();
     let left = loop {
-        let left = list(run).await?.old;
+        let left = match list(run).await {
+            Ok(listed) => listed.old,
+            Err(failure) if failure.is_unanswered() && !waiting_for.is_empty() => {
+                return Err(Failure::TimedOut { limit: run.client.limit(), waiting_for, goes_on: true });
+            }
+            Err(failure) => return Err(failure),
+        };
         let nodes: Vec<String> = left.iter().filter(|holder| holder.starts_with("node ")).cloned().collect();
         if nodes.is_empty() {
             break left;
@@ -91,6 +98,7 @@ async fn rotate(run: &mut Run, detach: bool) -> Result<(), Failure> {
             let limit = run.client.limit();
             return Err(Failure::TimedOut { limit, waiting_for: nodes, goes_on: true });
         }
+        waiting_for = nodes;
         tokio::time::sleep(LOOK_EVERY).await;
     };
     if left.is_empty() {

@@ -49,6 +49,11 @@ pub fn context() -> &'static Path {
     &world().context
 }
 
+/// That context for another address.
+pub fn context_for(endpoint: &str) -> String {
+    std::fs::read_to_string(context()).unwrap().replace("127.0.0.1:1\"", &format!("{endpoint}\""))
+}
+
 fn sign(authority: &Authority, subject: Subject, request: &[u8]) -> muster_tls::Certificate {
     let ends = now().plus(Duration::from_secs(3600 * 24));
     let identity = Identity { cluster: CLUSTER, subject, certificate: CertificateId(9), begins: now(), ends };

@@ -1,6 +1,5 @@
 //! Who calls, how long they wait, and whether another agent has passed the call on.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use tonic::Request;
@@ -33,8 +32,8 @@ pub(super) struct Caller {
     pub who: Principal,
     /// For the audit trail: who it is, or for whom an agent passes the call on.
     pub actor: String,
-    /// From where that one calls; none for an agent's own host.
-    pub from: Option<IpAddr>,
+    /// From where that one calls, for the audit trail.
+    pub from: String,
     /// How long the call may take.
     pub timeout: Duration,
     /// Another agent passed it on.
@@ -46,15 +45,18 @@ impl Caller {
     pub fn of<T>(request: &Request<T>) -> Self {
         let metadata = request.metadata();
         let text = |key: &str| metadata.get(key).and_then(|value| value.to_str().ok());
-        let (who, remote) = match request.extensions().get::<principal::Caller>() {
-            Some(caller) => (caller.principal.clone(), caller.remote),
-            None => (Principal::Stranger, None),
+        let (who, from) = match request.extensions().get::<principal::Caller>() {
+            Some(caller) => {
+                let remote = caller.remote.map(|ip| ip.to_string());
+                (caller.principal.clone(), remote.unwrap_or_else(|| "local socket".to_owned()))
+            }
+            None => (Principal::Stranger, "unknown".to_owned()),
         };
         // An agent that passes a call on names the caller; nobody else is asked who they are.
         let forwarded = who.node().is_some() && text(FORWARDED_KEY).is_some();
-        let told = text(ACTOR_KEY).filter(|_| forwarded).map(str::to_owned);
-        let from = if forwarded { text(FROM_KEY).and_then(|ip| ip.parse().ok()) } else { remote };
-        let actor = told.unwrap_or_else(|| who.to_string());
+        let told = |key: &str| text(key).filter(|_| forwarded).map(str::to_owned);
+        let actor = told(ACTOR_KEY).unwrap_or_else(|| who.to_string());
+        let from = told(FROM_KEY).unwrap_or(from);
         Self { who, actor, from, timeout: timeout_of(metadata), forwarded }
     }
 
@@ -95,11 +97,10 @@ impl Caller {
         request.set_timeout(self.timeout);
         let metadata = request.metadata_mut();
         metadata.insert(FORWARDED_KEY, MetadataValue::from_static("1"));
-        if let Ok(actor) = MetadataValue::try_from(self.actor.as_str()) {
-            metadata.insert(ACTOR_KEY, actor);
-        }
-        if let Some(Ok(from)) = self.from.map(|ip| MetadataValue::try_from(ip.to_string())) {
-            metadata.insert(FROM_KEY, from);
+        for (key, text) in [(ACTOR_KEY, &self.actor), (FROM_KEY, &self.from)] {
+            if let Ok(text) = MetadataValue::try_from(text.as_str()) {
+                metadata.insert(key, text);
+            }
         }
         request
     }
@@ -146,7 +147,7 @@ mod tests {
             certificate: muster_core::id::CertificateId(2),
             ends: muster_core::time::Stamp(1),
         };
-        let (remote, door) = (Some(IpAddr::from([10, 0, 0, 2])), principal::Door::Any);
+        let (remote, door) = (Some(std::net::IpAddr::from([10, 0, 0, 2])), principal::Door::Any);
         request.extensions_mut().insert(principal::Caller { principal, remote, door });
         request
     }
@@ -156,13 +157,13 @@ mod tests {
         let caller = Caller {
             who: Principal::Local { uid: 0 },
             actor: "operator uid 0".into(),
-            from: Some(IpAddr::from([10, 0, 0, 9])),
+            from: "local socket".into(),
             timeout: Duration::from_secs(5),
             forwarded: false,
         };
         let there = Caller::of(&from_node(caller.forward(())));
         assert_eq!((there.actor.as_str(), there.forwarded), ("operator uid 0", true));
-        assert_eq!((there.from, there.node()), (caller.from, Ok(NodeId(2))));
+        assert_eq!((there.from.as_str(), there.node()), ("local socket", Ok(NodeId(2))));
         assert!(there.timeout < caller.timeout, "the answer needs some of the time");
     }
 
@@ -174,7 +175,7 @@ mod tests {
         request.metadata_mut().insert(FROM_KEY, MetadataValue::from_static("10.0.0.1"));
         let caller = Caller::of(&request);
         assert_eq!((caller.actor.as_str(), caller.forwarded), ("somebody without a certificate", false));
-        assert_eq!(caller.from, None);
+        assert_eq!(caller.from, "unknown");
         assert!(caller.node().is_err());
     }
 

@@ -101,7 +101,7 @@ fn agent(handles: &Handles) {
     counter!("muster_heartbeats_answered_total").absolute(counters.answered.load(Ordering::Relaxed));
     counter!("muster_heartbeats_rejected_total").absolute(counters.rejected.load(Ordering::Relaxed));
     counter!("muster_history_dropped_events_total").absolute(handles.history.dropped());
-    for (reason, count) in handles.refusals.counts() {
+    for (reason, count) in handles.rejections.counts() {
         counter!("muster_refused_total", "reason" => reason).absolute(count);
     }
     let seconds = |stamp: muster_core::time::Stamp| float(stamp.0 / 1000);

@@ -19,7 +19,7 @@ use tower::{Layer, Service};
 use super::access::{self, Needs};
 use super::admission::{admit, may_be_member};
 use super::principal::{Caller, Door, Principal};
-use super::refusals::Refusals;
+use super::rejections::Rejections;
 use crate::api::status::ApiError;
 use crate::clock;
 
@@ -33,7 +33,7 @@ const CALLS_OF_STRANGERS: usize = 16;
 pub struct Gate {
     me: NodeId,
     state: watch::Receiver<Arc<State>>,
-    refusals: Refusals,
+    rejections: Rejections,
     /// The user that the agent runs as: it may do to itself what it likes.
     own_uid: u32,
     places: Arc<Mutex<HashMap<Principal, Arc<Semaphore>>>>,
@@ -42,9 +42,9 @@ pub struct Gate {
 impl Gate {
     /// The gate of this node.
     #[must_use]
-    pub fn new(me: NodeId, state: watch::Receiver<Arc<State>>, refusals: Refusals) -> Self {
+    pub fn new(me: NodeId, state: watch::Receiver<Arc<State>>, rejections: Rejections) -> Self {
         let own_uid = nix::unistd::geteuid().as_raw();
-        Self { me, state, refusals, own_uid, places: Arc::default() }
+        Self { me, state, rejections, own_uid, places: Arc::default() }
     }
 
     /// Whoever is at the other end of the connection.
@@ -175,7 +175,7 @@ where
             }
             Err(error) => {
                 let from = caller.remote.map_or_else(|| "this host".to_owned(), |ip| ip.to_string());
-                self.gate.refusals.call(&caller.principal, &from, path, &error);
+                self.gate.rejections.call(&caller.principal, &from, path, &error);
                 Box::pin(std::future::ready(Ok(Status::from(error).into_http())))
             }
         }

@@ -18,7 +18,7 @@ use tonic::transport::server::Connected;
 
 use super::admission::admit;
 use super::principal::{Caller, Door, Principal};
-use super::refusals::Refusals;
+use super::rejections::Rejections;
 use crate::api::status::ApiError;
 use crate::clock;
 
@@ -35,6 +35,8 @@ const STRANGER_STAYS: Duration = Duration::from_secs(30);
 const READY_QUEUE: usize = 64;
 /// How often certificates are looked at that end while their connection stands.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// Between two looks at changes of the state.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// After an error of the listener itself, such as too many open files.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -43,7 +45,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Entrance {
     acceptor: Acceptor,
     state: watch::Receiver<Arc<State>>,
-    refusals: Refusals,
+    rejections: Rejections,
     places: Arc<Semaphore>,
     strangers: Arc<Mutex<Strangers>>,
     open: Arc<Mutex<HashMap<u64, Open>>>,
@@ -66,11 +68,11 @@ struct Open {
 impl Entrance {
     /// With the credentials in use.
     #[must_use]
-    pub fn new(live: Live, state: watch::Receiver<Arc<State>>, refusals: Refusals) -> Self {
+    pub fn new(live: Live, state: watch::Receiver<Arc<State>>, rejections: Rejections) -> Self {
         Self {
             acceptor: Acceptor::new(live),
             state,
-            refusals,
+            rejections,
             places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             strangers: Arc::default(),
             open: Arc::default(),
@@ -120,7 +122,7 @@ impl Entrance {
                 }
             };
             let Some(place) = StrangersPlace::take(&self.strangers, remote.ip()) else {
-                self.refusals.connection(remote, "too_many", &"too many that are not known yet");
+                self.rejections.connection(remote, "too_many", &"too many that are not known yet");
                 continue;
             };
             let (entrance, ready) = (self.clone(), ready.clone());
@@ -148,7 +150,7 @@ impl Entrance {
         let accepted = match self.acceptor.accept(tcp, clock::wall_now()).await {
             Ok(accepted) => accepted,
             Err(refused) => {
-                self.refusals.connection(remote, refused.reason(), &refused);
+                self.rejections.connection(remote, refused.reason(), &refused);
                 return None;
             }
         };
@@ -158,7 +160,7 @@ impl Entrance {
         } else {
             let known = Arc::clone(&self.places).try_acquire_owned();
             let Ok(known) = known else {
-                self.refusals.connection(remote, "too_many", &"too many connections");
+                self.rejections.connection(remote, "too_many", &"too many connections");
                 return None;
             };
             Place::Known { _place: known }
@@ -204,6 +206,7 @@ impl Entrance {
             // Most entries concern nobody's certificate.
             let same = |old: &Arc<State>| old.users.ptr_eq(&state.users) && old.nodes.ptr_eq(&state.nodes);
             if changed.is_ok() && looked_at.as_ref().is_some_and(same) {
+                tokio::time::sleep(LOOK_PAUSE).await;
                 continue;
             }
             let now = clock::wall_now();
@@ -214,6 +217,8 @@ impl Entrance {
                 }
             }
             looked_at = Some(state);
+            // On a busy cluster the state changes all the time; a revocation may take this much longer.
+            tokio::time::sleep(LOOK_PAUSE).await;
         }
     }
 }

@@ -23,6 +23,8 @@ use crate::submit::{Submit, SubmitError};
 
 /// Between two tries.
 const RETRY: Duration = Duration::from_secs(5);
+/// Between two looks at changes of the state.
+const PAUSE: Duration = Duration::from_millis(500);
 /// How often the time that is left is looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How long another agent may take to sign; it commits an entry.
@@ -70,6 +72,11 @@ impl Renewal {
                 () = stop.cancelled() => return,
                 changed = self.state.changed() => if changed.is_err() { return },
                 () = tokio::time::sleep(wait) => {}
+            }
+            // On a busy cluster the state changes all the time.
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(PAUSE) => {}
             }
         }
     }

@@ -17,7 +17,7 @@ use muster::security::dial::SecureDial;
 use muster::security::gate::Gate;
 use muster::security::listen::Entrance;
 use muster::security::principal::Door;
-use muster::security::refusals::Refusals;
+use muster::security::rejections::Rejections;
 use muster::storage::history::History;
 use muster::submit::Submit;
 use muster::clock;
@@ -52,7 +52,7 @@ pub struct Solo {
     stop: CancellationToken,
     servers: JoinSet<()>,
     pub authority: Authority,
-    pub refusals: Refusals,
+    pub rejections: Rejections,
     _fenced: mpsc::Receiver<muster_core::id::SessionId>,
     _healths: watch::Sender<Healths>,
     _directory: tempfile::TempDir,
@@ -68,7 +68,7 @@ impl Solo {
         let http_address = http_listener.local_addr().unwrap().to_string();
         let authority = Authority::generate(CLUSTER, clock::wall_now()).unwrap();
         let live = Live::new(credentials(&authority, Subject::Node(ME), 1)).unwrap();
-        let refusals = Refusals::default();
+        let rejections = Rejections::default();
         let history = History::open(&directory.path().join("history"));
         let identity =
             VoterIdentity { cluster: CLUSTER, incarnation: Incarnation(1), node: ME, boot: BootId(11) };
@@ -103,10 +103,10 @@ impl Solo {
         let (healths, healths_receiver) = watch::channel(Healths::default());
         let state = published.state.clone();
         let handles = Handles {
-            gate: Gate::new(ME, state.clone(), refusals.clone()),
+            gate: Gate::new(ME, state.clone(), rejections.clone()),
             joins: JoinRate::default(),
             live: live.clone(),
-            refusals: refusals.clone(),
+            rejections: rejections.clone(),
             me: ME,
             name: "n1".into(),
             data_dir: directory.path().to_owned(),
@@ -123,7 +123,7 @@ impl Solo {
         };
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();
-        let entrance = Entrance::new(live, state, refusals.clone());
+        let entrance = Entrance::new(live, state, rejections.clone());
         let secured = entrance.open(vec![(listener, Door::Any)], &stop);
         let socket = directory.path().join("api.sock");
         let unix = tokio::net::UnixListener::bind(&socket).unwrap();
@@ -131,7 +131,7 @@ impl Solo {
         servers.spawn(http::serve(handles.clone(), vec![http_listener], stop.clone()));
         let solo = Self {
             authority,
-            refusals,
+            rejections,
             handles,
             address,
             http: http_address,

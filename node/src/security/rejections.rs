@@ -16,7 +16,7 @@ const PERIOD: Duration = Duration::from_secs(10);
 
 /// What was refused since the start, by a short reason.
 #[derive(Clone, Debug, Default)]
-pub struct Refusals(Arc<Mutex<Counts>>);
+pub struct Rejections(Arc<Mutex<Counts>>);
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -26,7 +26,7 @@ struct Counts {
     untold: u64,
 }
 
-impl Refusals {
+impl Rejections {
     /// A connection was refused.
     pub fn connection(&self, remote: SocketAddr, reason: &'static str, why: &dyn std::fmt::Display) {
         if self.count(reason) {
@@ -73,9 +73,9 @@ mod tests {
 
     #[tokio::test]
     async fn all_are_counted_and_a_flood_is_not_told() {
-        let refusals = Refusals::default();
-        let told = (0..1000).filter(|_| refusals.count("protocol")).count();
+        let rejections = Rejections::default();
+        let told = (0..1000).filter(|_| rejections.count("protocol")).count();
         assert_eq!(told, usize::try_from(TOLD).unwrap());
-        assert_eq!(refusals.counts(), BTreeMap::from([("protocol", 1000)]));
+        assert_eq!(rejections.counts(), BTreeMap::from([("protocol", 1000)]));
     }
 }

@@ -282,7 +282,15 @@ struct Round {
 
 impl Round {
     fn new(endpoints: usize) -> Self {
-        Self { number: 0, pause: PAUSE_FIRST, endpoints, unreachable: Vec::new(), told: None, elsewhere: None, tries: 0 }
+        Self {
+            number: 0,
+            pause: PAUSE_FIRST,
+            endpoints,
+            unreachable: Vec::new(),
+            told: None,
+            elsewhere: None,
+            tries: 0,
+        }
     }
 
     /// Notes a failed try; whether all endpoints have been tried, so that it is time for a pause.

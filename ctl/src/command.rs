@@ -108,7 +108,8 @@ async fn dispatch(cli: Cli, out: Printer, writes: Rc<Cell<WriteState>>) -> Resul
     if let Some(endpoint) = target.lacks_credentials() {
         return Err(Failure::NoCertificate { endpoint: endpoint.to_string() });
     }
-    let own = target.credentials.as_ref().map(|own| Own { file: target.file, identity: own.identity().clone() });
+    let own =
+        target.credentials.as_ref().map(|own| Own { file: target.file, identity: own.identity().clone() });
     let live = target.credentials.map(Live::new).transpose();
     let live = live.map_err(|error| Failure::Usage(format!("the certificate of the context: {error}")))?;
     let client = Client::new(target.endpoints, live, global.timeout.unwrap_or(TIMEOUT), writes);

@@ -129,7 +129,9 @@ impl ContextError {
             Self::Syntax { .. } | Self::Empty { .. } | Self::Endpoint { .. } => {
                 "a context file reads: endpoints = [\"10.0.0.1:7420\", \"10.0.0.2:7420\"]"
             }
-            Self::Credentials { .. } => "an admin makes a new context with 'musterctl user create NAME --role ROLE'",
+            Self::Credentials { .. } => {
+                "an admin makes a new context with 'musterctl user create NAME --role ROLE'"
+            }
             Self::Unknown { .. } => "declare it there: [contexts.NAME] file = \"NAME.toml\"",
         }
     }
@@ -272,8 +274,7 @@ fn checked(file: &ContextFile, path: &Path) -> Result<Target, ContextError> {
         return Err(ContextError::Empty { path: path.to_owned() });
     }
     let parsed: Result<Vec<Endpoint>, String> = file.endpoints.iter().map(|e| Endpoint::parse(e)).collect();
-    let endpoints =
-        parsed.map_err(|message| ContextError::Endpoint { path: path.to_owned(), message })?;
+    let endpoints = parsed.map_err(|message| ContextError::Endpoint { path: path.to_owned(), message })?;
     let wrong = |message: String| ContextError::Credentials { path: path.to_owned(), message };
     let credentials = match (&file.credentials, &file.trusted) {
         (Some(own), Some(trusted)) => {
@@ -331,7 +332,10 @@ mod tests {
         let path = home.path().join(".config/muster/lab.toml");
         std::fs::write(&path, "endpoints = [\"a\"]\n").unwrap();
         let found = target(&[], None, &environment).unwrap();
-        assert_eq!((found.endpoints.as_slice(), found.file.as_deref()), (&[tcp("a:7420")][..], Some(path.as_path())));
+        assert_eq!(
+            (found.endpoints.as_slice(), found.file.as_deref()),
+            (&[tcp("a:7420")][..], Some(path.as_path()))
+        );
         assert_eq!(found.lacks_credentials(), Some(&tcp("a:7420")));
         let local = target(&[Endpoint::Unix("/a".into())], None, &environment).unwrap();
         assert_eq!(local.lacks_credentials(), None);

@@ -48,7 +48,9 @@ async fn renew(run: &mut Run, out: Option<PathBuf>) -> Result<(), Failure> {
     };
     let own_file = own.file.clone();
     let out = out.or_else(|| own_file.clone()).ok_or_else(|| {
-        Failure::Usage("this context is part of the configuration: say with --out where the new one goes".to_owned())
+        Failure::Usage(
+            "this context is part of the configuration: say with --out where the new one goes".to_owned(),
+        )
     })?;
     let key = KeyPair::generate().map_err(user::unusable)?;
     let certificate_request = key.request().map_err(user::unusable)?.into();
@@ -122,6 +124,11 @@ async fn finish(run: &mut Run, force: bool) -> Result<(), Failure> {
 }
 
 fn show(run: &Run, reply: pb::RotateAuthorityReply) -> Result<(), Failure> {
-    let act = pb::ActReply { revision: reply.revision, changed: true, message: reply.message, warnings: Vec::new() };
+    let act = pb::ActReply {
+        revision: reply.revision,
+        changed: true,
+        message: reply.message,
+        warnings: Vec::new(),
+    };
     run.acted(act, "ca", "")
 }

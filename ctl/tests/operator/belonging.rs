@@ -11,8 +11,10 @@ fn a_new_user_s_context_is_written_for_its_owner_alone_and_works() {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("alice.toml");
     let out = out.to_str().unwrap();
-    let json =
-        fake.ctl(&["user", "create", "alice", "--role", "operator", "--out", out, "-o", "json"]).expect(0).json();
+    let json = fake
+        .ctl(&["user", "create", "alice", "--role", "operator", "--out", out, "-o", "json"])
+        .expect(0)
+        .json();
     assert_eq!((json["name"].as_str(), json["role"].as_str()), (Some("alice"), Some("operator")));
     assert_eq!(std::fs::metadata(out).unwrap().permissions().mode() & 0o777, 0o600);
     ctl(&["--context", out, "--endpoint", &fake.address.to_string(), "status"]).expect(0);
@@ -28,7 +30,8 @@ fn a_new_user_s_context_is_written_for_its_owner_alone_and_works() {
 fn without_a_certificate_no_other_host_is_asked() {
     let fake = Fake::start();
     let endpoint = fake.address.to_string();
-    let output = command(&["--endpoint", &endpoint, "status", "-o", "json"]).env_remove("MUSTER_CONTEXT").output();
+    let output =
+        command(&["--endpoint", &endpoint, "status", "-o", "json"]).env_remove("MUSTER_CONTEXT").output();
     let ended = crate::run::Ended::from(output.unwrap()).expect(77);
     assert_eq!(ended.error()["code"], "MU9013");
     assert_eq!(fake.scene().looks, 0);

@@ -294,7 +294,12 @@ impl Cluster for Service {
             revoked: false,
         };
         Ok(Response::new(pb::ListCertificatesReply {
-            authorities: vec![pb::AuthorityView { id: 3, pin: "ab".into(), since_ms: 1, ends_ms: u64::MAX / 4096 }],
+            authorities: vec![pb::AuthorityView {
+                id: 3,
+                pin: "ab".into(),
+                since_ms: 1,
+                ends_ms: u64::MAX / 4096,
+            }],
             certificates: vec![view("node", "n1", "", 1), view("user", "alice", "viewer", 9)],
             old: scene.old_certificates.clone(),
         }))
@@ -306,7 +311,10 @@ impl Cluster for Service {
         Ok(Response::new(crate::trust::issue(&request.name, request.role(), &request.certificate_request)))
     }
 
-    async fn renew_certificate(&self, request: Request<pb::RenewCertificateRequest>) -> Reply<pb::IssuedUser> {
+    async fn renew_certificate(
+        &self,
+        request: Request<pb::RenewCertificateRequest>,
+    ) -> Reply<pb::IssuedUser> {
         let request = request.into_inner();
         let _scene = self.write("renew_certificate", None)?;
         Ok(Response::new(crate::trust::issue("tester", pb::UserRole::Admin, &request.certificate_request)))
@@ -317,7 +325,10 @@ impl Cluster for Service {
         changed(scene.status.revision + 1)
     }
 
-    async fn revoke_certificates(&self, request: Request<pb::RevokeCertificatesRequest>) -> Reply<pb::ActReply> {
+    async fn revoke_certificates(
+        &self,
+        request: Request<pb::RevokeCertificatesRequest>,
+    ) -> Reply<pb::ActReply> {
         let scene = self.write("revoke_certificates", request.into_inner().request)?;
         changed(scene.status.revision + 1)
     }

@@ -185,10 +185,7 @@ fn the_local_socket_and_contexts_are_used() {
     assert!(command(&["status"]).env("MUSTER_CONTEXT", context).status().unwrap().success());
     let config = dir.path().join(".config/muster");
     std::fs::create_dir_all(&config).unwrap();
-    for named in [
-        format!("file = \"{context}\"\n"),
-        crate::trust::context_for(&fake.address.to_string()),
-    ] {
+    for named in [format!("file = \"{context}\"\n"), crate::trust::context_for(&fake.address.to_string())] {
         let text = format!("current = \"lab\"\n[contexts.lab]\n{named}");
         std::fs::write(config.join("config.toml"), text).unwrap();
         assert!(command(&["status"]).env("HOME", dir.path()).status().unwrap().success());

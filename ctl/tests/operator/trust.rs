@@ -87,7 +87,8 @@ pub fn issue(name: &str, role: pb::UserRole, request: &[u8]) -> pb::IssuedUser {
 
 /// The connections of a listener that shook hands as an agent's would.
 pub fn secured(listener: TcpListener) -> mpsc::Receiver<io::Result<Io>> {
-    let acceptor = Acceptor::new(Live::new(credentials(&world().authority, Subject::Node(NodeId(1)))).unwrap());
+    let acceptor =
+        Acceptor::new(Live::new(credentials(&world().authority, Subject::Node(NodeId(1)))).unwrap());
     let (ready, connections) = mpsc::channel(8);
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
@@ -124,7 +125,11 @@ impl AsyncRead for Io {
 }
 
 impl AsyncWrite for Io {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(context, bytes)
     }
 

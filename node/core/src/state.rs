@@ -15,7 +15,9 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use crate::command::{Role, TokenGrant};
-use crate::id::{ClusterId, Incarnation, NodeId, NodeName, Revision, ServiceName, SessionId, SlotId, UserName};
+use crate::id::{
+    ClusterId, Incarnation, NodeId, NodeName, Revision, ServiceName, SessionId, SlotId, UserName,
+};
 use crate::lease::membership::Membership;
 use crate::lease::{VoterAddresses, VoterList};
 use crate::spec::Mode;

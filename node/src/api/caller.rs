@@ -62,7 +62,8 @@ impl Caller {
 
     /// The node that speaks.
     pub fn node(&self) -> Result<NodeId, ApiError> {
-        let not_allowed = || ApiError::NotAllowed { who: self.who.to_string(), needs: "the certificate of a node" };
+        let not_allowed =
+            || ApiError::NotAllowed { who: self.who.to_string(), needs: "the certificate of a node" };
         self.who.node().ok_or_else(not_allowed)
     }
 

@@ -63,7 +63,9 @@ impl Api {
                 role: muster_wire::user_role_to_proto(*role).into(),
                 ..request
             }),
-            Principal::Node { id, .. } if caller.forwarded && may_be_member(&self.state(), *id) => Ok(request),
+            Principal::Node { id, .. } if caller.forwarded && may_be_member(&self.state(), *id) => {
+                Ok(request)
+            }
             Principal::Node { .. } | Principal::Local { .. } | Principal::Stranger => {
                 Err(ApiError::NotAllowed { who: caller.who.to_string(), needs: "the certificate of a user" })
             }
@@ -192,7 +194,10 @@ pub(super) fn warnings(state: &State, now: Stamp) -> Vec<String> {
             ));
         } else if ends.since(now) < NODE_CERTIFICATE_LIFE / 4 {
             let days = days(ends);
-            warnings.push(format!("the certificate of node {} ends in {days} days and is not renewed", node.name));
+            warnings.push(format!(
+                "the certificate of node {} ends in {days} days and is not renewed",
+                node.name
+            ));
         }
     }
     if let Some(authority) = state.signing_authority()
@@ -200,7 +205,9 @@ pub(super) fn warnings(state: &State, now: Stamp) -> Vec<String> {
         && certificate.ends().since(now) < CA_WARNING
     {
         let days = days(certificate.ends());
-        warnings.push(format!("the cluster's CA ends in {days} days: replace it with 'musterctl cert rotate-ca'"));
+        warnings.push(format!(
+            "the cluster's CA ends in {days} days: replace it with 'musterctl cert rotate-ca'"
+        ));
     }
     if state.authorities.len() > 1 {
         let left = state.holders_of_old_certificates();
@@ -230,7 +237,8 @@ pub(super) fn list(state: &State) -> v1::ListCertificatesReply {
         revoked: certificates.is_revoked(certificates.newest),
     };
     let nodes = state.nodes.values().map(|n| view("node", n.name.to_string(), "", n.certificates));
-    let users = state.users.values().map(|u| view("user", u.name.to_string(), u.role.as_str(), u.certificates));
+    let users =
+        state.users.values().map(|u| view("user", u.name.to_string(), u.role.as_str(), u.certificates));
     let rotating = state.authorities.len() > 1;
     v1::ListCertificatesReply {
         authorities: authorities.collect(),

@@ -239,7 +239,10 @@ mod tests {
     fn the_identity_of_a_join_depends_on_every_word() {
         let request = v1::JoinRequest { token: "a".into(), name: "n2".into(), ..Default::default() };
         let id = request_of(&request);
-        assert_eq!(id, request_of(&v1::JoinRequest { request: Some(v1::RequestId::default()), ..request.clone() }));
+        assert_eq!(
+            id,
+            request_of(&v1::JoinRequest { request: Some(v1::RequestId::default()), ..request.clone() })
+        );
         assert_ne!(id, request_of(&v1::JoinRequest { token: "b".into(), ..request.clone() }));
         assert_ne!(id, request_of(&v1::JoinRequest { certificate_request: vec![1].into(), ..request }));
     }

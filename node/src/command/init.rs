@@ -79,7 +79,11 @@ pub fn prepare(config: &Config, cluster_name: &str) -> Result<Made, NodeError> {
 }
 
 /// The first node's certificate: there is no log yet that could issue it.
-fn first_credentials(authority: &Authority, cluster: ClusterId, now: Stamp) -> Result<Credentials, CertificateError> {
+fn first_credentials(
+    authority: &Authority,
+    cluster: ClusterId,
+    now: Stamp,
+) -> Result<Credentials, CertificateError> {
     let key = KeyPair::generate()?;
     let identity = muster_tls::Identity {
         cluster,

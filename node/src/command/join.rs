@@ -143,11 +143,7 @@ enum AskError {
     Unreachable(String),
 }
 
-async fn ask_one(
-    pinned: &Pinned,
-    agent: &str,
-    request: v1::JoinRequest,
-) -> Result<v1::JoinReply, AskError> {
+async fn ask_one(pinned: &Pinned, agent: &str, request: v1::JoinRequest) -> Result<v1::JoinReply, AskError> {
     let settings = settings(agent).map_err(|e| AskError::Unreachable(e.to_string()))?;
     let channel = muster_tls::channel(&settings, SecureConnector::pinned(pinned, agent));
     let mut joining = JoiningClient::new(channel);

@@ -24,7 +24,11 @@ fn endpoint() -> Endpoint {
 
 type Connecting = Pin<Box<dyn Future<Output = std::io::Result<TokioIo<UnixStream>>> + Send>>;
 
-fn connector(socket: &Path) -> impl tower::Service<Uri, Response = TokioIo<UnixStream>, Error = std::io::Error, Future = Connecting> + Send + 'static {
+fn connector(
+    socket: &Path,
+) -> impl tower::Service<Uri, Response = TokioIo<UnixStream>, Error = std::io::Error, Future = Connecting>
++ Send
++ 'static {
     let socket = socket.to_owned();
     tower::service_fn(move |_: Uri| -> Connecting {
         let socket = socket.clone();

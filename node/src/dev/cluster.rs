@@ -97,8 +97,10 @@ impl DevCluster {
         use std::io::Write;
         use std::os::unix::fs::OpenOptionsExt;
         let path = self.dir.join(CONTEXT_FILE);
-        let file = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path);
-        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(DevError::io(format!("{}", path.display())))?;
+        let file =
+            std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(DevError::io(format!("{}", path.display())))?;
         Ok(path)
     }
 
@@ -119,8 +121,8 @@ impl DevCluster {
     pub(super) fn start_first(&mut self) -> Result<(), DevError> {
         let config = self.nodes[0].config()?;
         if crate::seed::Seed::read(&config.node.data_dir).ok().flatten().is_none() {
-            let made = init::prepare(&config, "dev")
-                .map_err(|e| DevError::Broken(format!("init failed: {e}")))?;
+            let made =
+                init::prepare(&config, "dev").map_err(|e| DevError::Broken(format!("init failed: {e}")))?;
             self.token = made.token;
         }
         self.nodes[0].start(&self.exe)

@@ -20,7 +20,8 @@ pub fn admit(state: &State, principal: &Principal, now: Stamp) -> Result<(), Api
         Principal::Local { .. } | Principal::Stranger => Ok(()),
         Principal::Node { id, certificate, ends } => admit_node(state, *id, *certificate, *ends, now),
         Principal::User { name, role, certificate, ends } => {
-            let refused = |why: &str| Err(ApiError::NotAdmitted { who: principal.to_string(), why: why.to_owned() });
+            let refused =
+                |why: &str| Err(ApiError::NotAdmitted { who: principal.to_string(), why: why.to_owned() });
             if *ends <= now {
                 return refused("its certificate has expired");
             }
@@ -45,8 +46,7 @@ fn admit_node(
     ends: Stamp,
     now: Stamp,
 ) -> Result<(), ApiError> {
-    let refused =
-        |why: &str| Err(ApiError::NotAdmitted { who: format!("node #{id}"), why: why.to_owned() });
+    let refused = |why: &str| Err(ApiError::NotAdmitted { who: format!("node #{id}"), why: why.to_owned() });
     if state.cluster.is_none() || id.0 > state.revision.0 {
         return Ok(());
     }
@@ -71,8 +71,8 @@ pub fn may_be_member(state: &State, id: NodeId) -> bool {
 #[cfg(test)]
 mod tests {
     use muster_core::command::{
-        AddNode, Bootstrap, CertificateHolder, Command, NewCertificate, NodeDescription, Proposal, TokenGrant,
-        UserRole,
+        AddNode, Bootstrap, CertificateHolder, Command, NewCertificate, NodeDescription, Proposal,
+        TokenGrant, UserRole,
     };
     use muster_core::id::{ClusterId, Incarnation, NodeName, RequestId, Revision, UserName};
     use muster_core::time::Timing;
@@ -110,7 +110,8 @@ mod tests {
 
         fn write(&mut self, command: Command) -> u64 {
             let at = Revision(self.0.revision.0 + 1);
-            let proposal = Proposal { stamp: NOW, request: RequestId::default(), actor: "test".into(), command };
+            let proposal =
+                Proposal { stamp: NOW, request: RequestId::default(), actor: "test".into(), command };
             self.0.apply(at, &proposal).reply.unwrap();
             at.0
         }
@@ -121,12 +122,21 @@ mod tests {
     }
 
     fn node(id: u64, certificate: u64) -> Principal {
-        Principal::Node { id: NodeId(id), certificate: CertificateId(certificate), ends: NOW.plus(Duration::from_secs(1)) }
+        Principal::Node {
+            id: NodeId(id),
+            certificate: CertificateId(certificate),
+            ends: NOW.plus(Duration::from_secs(1)),
+        }
     }
 
     fn alice(role: UserRole, certificate: u64) -> Principal {
         let ends = NOW.plus(Duration::from_secs(60));
-        Principal::User { name: UserName::new("alice").unwrap(), role, certificate: CertificateId(certificate), ends }
+        Principal::User {
+            name: UserName::new("alice").unwrap(),
+            role,
+            certificate: CertificateId(certificate),
+            ends,
+        }
     }
 
     #[test]
@@ -141,7 +151,8 @@ mod tests {
         assert_eq!(admit(&log.0, &node(3, 3), NOW.plus(Duration::from_secs(2))), Ok(()));
         log.write(Command::RevokeCertificates(CertificateHolder::Node(NodeId(3))));
         assert!(log.refusal(&node(3, 3), NOW).contains("revoked"));
-        let again = log.write(Command::IssueCertificate(NewCertificate::Node { node: NodeId(3), token_hash: None }));
+        let again =
+            log.write(Command::IssueCertificate(NewCertificate::Node { node: NodeId(3), token_hash: None }));
         assert_eq!(admit(&log.0, &node(3, again), NOW), Ok(()));
         log.write(Command::RemoveNode { node: NodeId(3) });
         assert!(log.refusal(&node(3, again), NOW).contains("removed"));

@@ -52,7 +52,8 @@ impl Gate {
         if let Some(caller) = request.extensions().get::<Caller>() {
             return caller.clone();
         }
-        let uid = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred).map(|c| c.uid());
+        let uid =
+            request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred).map(|c| c.uid());
         let principal = match uid.filter(|uid| *uid == 0 || *uid == self.own_uid) {
             Some(uid) => Principal::Local { uid },
             None => Principal::Stranger,
@@ -62,11 +63,11 @@ impl Gate {
 
     fn judge(&self, caller: &Caller, path: &str) -> Result<(), ApiError> {
         let principal = &caller.principal;
-        let needs = access::needs(path).ok_or_else(|| ApiError::Invalid(format!("there is no method {path}")))?;
+        let needs =
+            access::needs(path).ok_or_else(|| ApiError::Invalid(format!("there is no method {path}")))?;
         let state = self.state.borrow().clone();
         admit(&state, principal, clock::wall_now())?;
-        let not_allowed =
-            || ApiError::NotAllowed { who: principal.to_string(), needs: needs.in_words() };
+        let not_allowed = || ApiError::NotAllowed { who: principal.to_string(), needs: needs.in_words() };
         let wrong_door = match principal {
             Principal::User { .. } => caller.door == Door::Agents,
             Principal::Node { .. } | Principal::Stranger => caller.door == Door::Users,

@@ -96,7 +96,9 @@ impl Renewal {
         match self.renew(&state).await {
             Ok(()) => return LOOK_EVERY,
             Err(RenewError::Stopping) => return LOOK_EVERY,
-            Err(error) => tracing::warn!(%error, ends_ms = identity.ends.0, "the certificate is not renewed yet"),
+            Err(error) => {
+                tracing::warn!(%error, ends_ms = identity.ends.0, "the certificate is not renewed yet")
+            }
         }
         if is_urgent(&identity, now) {
             match self.renew_alone(&state, &identity) {
@@ -195,7 +197,8 @@ impl Renewal {
 
 /// At half of its life, or when another CA signs.
 fn is_due(state: &State, identity: &muster_tls::Identity, now: Stamp) -> bool {
-    let replaced = state.signing_authority().is_some_and(|a| a.id > identity.certificate && state.authorities.len() > 1);
+    let replaced =
+        state.signing_authority().is_some_and(|a| a.id > identity.certificate && state.authorities.len() > 1);
     replaced || identity.half_life() <= now
 }
 

@@ -56,9 +56,11 @@ async fn shut_out(channel: &Channel) -> String {
 #[tokio::test]
 async fn each_role_may_do_its_part_and_no_more() {
     let solo = Solo::start().await;
-    for (role, may) in
-        [(UserRole::Viewer, [true, false, false]), (UserRole::Operator, [true, true, false]), (UserRole::Admin, [true; 3])]
-    {
+    for (role, may) in [
+        (UserRole::Viewer, [true, false, false]),
+        (UserRole::Operator, [true, true, false]),
+        (UserRole::Admin, [true; 3]),
+    ] {
         let channel = solo.with(solo.user(role.as_str(), role).await);
         let done = [
             status(channel.clone()).await.map(drop),
@@ -173,7 +175,8 @@ async fn a_node_speaks_for_itself_only() {
     let (worker, of_worker) = solo.node("w1", Role::Worker).await;
     let (member, of_member) = solo.node("n2", Role::Auto).await;
     let before = solo.revision();
-    let up = |node: NodeId| Command::VoterUp { voter: node, boot: muster_core::id::BootId(5), replaces: None };
+    let up =
+        |node: NodeId| Command::VoterUp { voter: node, boot: muster_core::id::BootId(5), replaces: None };
     let fenced = Command::Fenced {
         session: muster_core::id::SessionId(1),
         plan: muster_core::scheduler::plan::Plan { base: muster_core::id::Revision(1), actions: Vec::new() },
@@ -188,7 +191,8 @@ async fn a_node_speaks_for_itself_only() {
         (member, &of_member, wish(), true),
         (worker, &of_worker, up(worker), true),
     ] {
-        let mut link = NodeLinkClient::new(solo.with(solo.credentials(credentials.identity().subject.clone(), node.0)));
+        let mut link =
+            NodeLinkClient::new(solo.with(solo.credentials(credentials.identity().subject.clone(), node.0)));
         let sender = v1::Sender { node: node.0, ..solo.sender() };
         let proposal = muster_core::command::Proposal {
             stamp: Stamp(0),
@@ -317,7 +321,8 @@ async fn a_node_renews_its_certificate_with_its_own_and_comes_back_with_a_token(
     };
     let other = solo::between(&solo.authority, Subject::Node(NodeId(1)), 1, Stamp(0), Stamp(now.0 - 1000));
     let mut joining = solo.joining();
-    for wrong in [come_back(&other, &old, "w1"), come_back(&other, &other, "w1"), come_back(&old, &old, "n1")] {
+    for wrong in [come_back(&other, &old, "w1"), come_back(&other, &other, "w1"), come_back(&old, &old, "n1")]
+    {
         assert_eq!(code(joining.join(wrong).await), "MU2038");
     }
     let reply = joining.join(come_back(&old, &old, "w1")).await.unwrap().into_inner();

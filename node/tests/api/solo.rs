@@ -6,9 +6,10 @@ use std::time::Duration;
 use muster::acks::Acks;
 use muster::agent;
 use muster::api;
+use muster::api::joining::JoinRate;
+use muster::clock;
 use muster::handles::{Handles, Healths};
 use muster::http;
-use muster::api::joining::JoinRate;
 use muster::peers::{self, Peers};
 use muster::proposer::Proposer;
 use muster::raft::{self, Group, Peer};
@@ -20,9 +21,9 @@ use muster::security::principal::Door;
 use muster::security::rejections::Rejections;
 use muster::storage::history::History;
 use muster::submit::Submit;
-use muster::clock;
 use muster_core::command::{
-    AddNode, AuthorityKey, Bootstrap, Command, NewAuthority, NewCertificate, NodeDescription, Role, TokenGrant, UserRole,
+    AddNode, AuthorityKey, Bootstrap, Command, NewAuthority, NewCertificate, NodeDescription, Role,
+    TokenGrant, UserRole,
 };
 use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, NodeName, UserName};
 use muster_core::lease::voter::VoterIdentity;

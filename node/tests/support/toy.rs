@@ -188,13 +188,15 @@ impl Node {
         })
         .await?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = Server::builder().add_service(InterceptedService::new(service.into_server(), believe)).serve_with_incoming_shutdown(
-            // Without this every answer waits for the peer's delayed acknowledgement.
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            async {
-                drop(stopped.await);
-            },
-        );
+        let serving = Server::builder()
+            .add_service(InterceptedService::new(service.into_server(), believe))
+            .serve_with_incoming_shutdown(
+                // Without this every answer waits for the peer's delayed acknowledgement.
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                async {
+                    drop(stopped.await);
+                },
+            );
         let server = tokio::spawn(async move { serving.await.unwrap() });
         Ok(Self { id, address, raft, gate, published, stop, server })
     }

@@ -70,7 +70,12 @@ impl Authority {
     ///
     /// # Errors
     /// When the older one can't sign.
-    pub fn introduced_by(&self, older: &Self, cluster: ClusterId, now: Stamp) -> Result<Certificate, CertificateError> {
+    pub fn introduced_by(
+        &self,
+        older: &Self,
+        cluster: ClusterId,
+        now: Stamp,
+    ) -> Result<Certificate, CertificateError> {
         let params = ca_params(cluster, &self.key, now)?;
         let signed = params.signed_by(&self.key.0, &older.issuer()?).map_err(CertificateError::not_made)?;
         Certificate::from_der(signed.der())

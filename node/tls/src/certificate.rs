@@ -22,7 +22,10 @@ pub struct Certificate {
 
 impl std::fmt::Debug for Certificate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Certificate").field("serial", &self.serial).field("pin", &self.pin).finish_non_exhaustive()
+        f.debug_struct("Certificate")
+            .field("serial", &self.serial)
+            .field("pin", &self.pin)
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,8 +100,7 @@ impl Certificate {
         let mut names = parsed.valid_uri_names();
         let name: Option<(ClusterId, Subject)> = names.next().and_then(Subject::from_uri);
         // Two names would make it two holders.
-        let (cluster, subject) =
-            name.filter(|_| names.next().is_none()).ok_or(CertificateError::Nameless)?;
+        let (cluster, subject) = name.filter(|_| names.next().is_none()).ok_or(CertificateError::Nameless)?;
         let certificate = self.serial.map(CertificateId).ok_or(CertificateError::Nameless)?;
         Ok(Identity { cluster, subject, certificate, begins: self.begins, ends: self.ends })
     }

@@ -31,7 +31,8 @@ impl Credentials {
     /// # Errors
     /// When they don't belong together, or the certificate is not a node's or user's of the trusted cluster.
     pub fn new(key: KeyPair, chain: Vec<Certificate>, trust: Trust) -> Result<Self, CertificateError> {
-        let own = chain.first().ok_or_else(|| CertificateError::unreadable("certificate", "there is none"))?;
+        let own =
+            chain.first().ok_or_else(|| CertificateError::unreadable("certificate", "there is none"))?;
         let identity = own.identity()?;
         if !key.belongs_to(own) {
             return Err(CertificateError::KeyMismatch);
@@ -48,7 +49,8 @@ impl Credentials {
     /// As [`Self::new`], and when they can't be read.
     pub fn from_pem(own: &str, trusted: &str) -> Result<Self, CertificateError> {
         let (key, chain) = (KeyPair::from_pem(own)?, certificates_of(own)?);
-        let first = chain.first().ok_or_else(|| CertificateError::unreadable("certificate", "there is none"))?;
+        let first =
+            chain.first().ok_or_else(|| CertificateError::unreadable("certificate", "there is none"))?;
         let trust = Trust::from_pem(first.identity()?.cluster, trusted)?;
         Self::new(key, chain, trust)
     }
@@ -64,7 +66,9 @@ impl Credentials {
     #[must_use]
     pub fn to_context(&self, endpoints: &[String]) -> String {
         let (own, trusted) = (self.to_pem(), self.trust.to_pem());
-        format!("endpoints = {endpoints:?}\ncredentials = \"\"\"\n{own}\"\"\"\ntrusted = \"\"\"\n{trusted}\"\"\"\n")
+        format!(
+            "endpoints = {endpoints:?}\ncredentials = \"\"\"\n{own}\"\"\"\ntrusted = \"\"\"\n{trusted}\"\"\"\n"
+        )
     }
 
     /// The same with other trusted CAs.

@@ -24,8 +24,6 @@ mod trust;
 mod verifier;
 
 pub use accept::{Accepted, Acceptor, Refused};
-pub use tokio_rustls::client::TlsStream as ClientStream;
-pub use tokio_rustls::server::TlsStream;
 pub use authority::{Authority, CA_LIFE};
 pub use certificate::Certificate;
 pub use connect::{Expected, SecureConnector, channel};
@@ -35,4 +33,6 @@ pub use identity::{Identity, Subject};
 pub use live::{Live, Pinned};
 pub use pin::Pin;
 pub use request::{KeyPair, Proof};
+pub use tokio_rustls::client::TlsStream as ClientStream;
+pub use tokio_rustls::server::TlsStream;
 pub use trust::{Trust, Usage, to_pem};

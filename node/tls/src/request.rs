@@ -103,9 +103,10 @@ impl Proof {
         let algorithms = rustls::crypto::ring::default_provider().signature_verification_algorithms;
         let parsed = webpki::EndEntityCert::try_from(certificate.der())?;
         let message = [PROOF_CONTEXT, message].concat();
-        let candidates = algorithms.mapping.iter().filter(|(scheme, _)| {
-            *scheme == rustls::SignatureScheme::ECDSA_NISTP256_SHA256
-        });
+        let candidates = algorithms
+            .mapping
+            .iter()
+            .filter(|(scheme, _)| *scheme == rustls::SignatureScheme::ECDSA_NISTP256_SHA256);
         let mut algorithms = candidates.flat_map(|(_, algorithms)| algorithms.iter());
         let holds = algorithms.any(|a| parsed.verify_signature(*a, &message, &self.0).is_ok());
         if holds { Ok(()) } else { Err(CertificateError::NoProof) }

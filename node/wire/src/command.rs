@@ -55,9 +55,7 @@ pub(crate) fn command_to_proto(command: &Command) -> Wire {
         Command::RevokeToken { id } => Wire::RevokeToken(v1::RevokeToken { id: id.clone() }),
         Command::SetTiming(timing) => Wire::SetTiming(timing_to_proto(timing)),
         Command::AddAuthority(new) => Wire::AddAuthority(new_authority_to_proto(new)),
-        Command::RetireAuthority { forced } => {
-            Wire::RetireAuthority(v1::RetireAuthority { forced: *forced })
-        }
+        Command::RetireAuthority { forced } => Wire::RetireAuthority(v1::RetireAuthority { forced: *forced }),
         Command::IssueCertificate(new) => Wire::IssueCertificate(new_certificate_to_proto(new)),
         Command::RevokeCertificates(holder) => Wire::RevokeCertificates(holder_to_proto(holder)),
         Command::RemoveUser { name } => Wire::RemoveUser(v1::UserRef { name: name.to_string() }),

@@ -76,10 +76,7 @@ pub(crate) fn new_certificate_from_proto(new: v1::NewCertificate) -> Result<NewC
     Ok(match required(new.holder, "issue_certificate.holder")? {
         Holder::Node(it) => NewCertificate::Node {
             node: NodeId(it.node),
-            token_hash: it
-                .token_hash
-                .map(|hash| fixed(&hash, "issue_certificate.token_hash"))
-                .transpose()?,
+            token_hash: it.token_hash.map(|hash| fixed(&hash, "issue_certificate.token_hash")).transpose()?,
         },
         Holder::User(it) => NewCertificate::User {
             name: user_name(&it.name, "issue_certificate.name")?,

@@ -104,8 +104,19 @@ impl Cluster {
     fn make_operator(&self) -> Result<(), HarnessError> {
         let socket = format!("unix:{}", self.hosts[0].run_dir().join("api.sock").display());
         let context = self.context().display().to_string();
-        let line =
-            ["--endpoint", &socket, "-q", "--yes", "user", "create", "operator", "--role", "admin", "--out", &context];
+        let line = [
+            "--endpoint",
+            &socket,
+            "-q",
+            "--yes",
+            "user",
+            "create",
+            "operator",
+            "--role",
+            "admin",
+            "--out",
+            &context,
+        ];
         wait::until(WHOLE_TIMEOUT, "the operator's certificate", || {
             let made = tool::run_inside(self.hosts[0].namespace(), &self.binaries.musterctl, &line);
             made.and_then(Finished::success).map(drop).map_err(|e| e.to_string())

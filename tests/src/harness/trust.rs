@@ -31,7 +31,8 @@ impl Operator {
         let text = std::fs::read_to_string(context).map_err(HarnessError::io("the operator's context"))?;
         let wrong = |e: &dyn std::fmt::Display| HarnessError::broken(format!("the operator's context: {e}"));
         let context: Context = toml::from_str(&text).map_err(|e| wrong(&e))?;
-        let credentials = Credentials::from_pem(&context.credentials, &context.trusted).map_err(|e| wrong(&e))?;
+        let credentials =
+            Credentials::from_pem(&context.credentials, &context.trusted).map_err(|e| wrong(&e))?;
         let live = Live::new(credentials).map_err(|e| wrong(&e))?;
         self.0.set(live).map_err(|_| HarnessError::broken("the operator is somebody already"))
     }
@@ -41,7 +42,8 @@ impl Operator {
     pub fn channel(&self, settings: &Endpoint, address: &str) -> Channel {
         let (live, address) = (Arc::clone(&self.0), address.to_owned());
         settings.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
-            let connector = live.get().map(|live| SecureConnector::new(live.clone(), &address, Expected::AnyNode));
+            let connector =
+                live.get().map(|live| SecureConnector::new(live.clone(), &address, Expected::AnyNode));
             async move {
                 let nobody = || ConnectError::Tls("the operator has no certificate yet".to_owned());
                 let stream = connector.ok_or_else(nobody)?.connect().await?;

@@ -151,11 +151,7 @@ fn joining(cluster: &mut Cluster) -> Played {
     says(&join(&once, &first)?, 77, &["used up", "token create"])?;
     let fresh = cluster.api().create_token(Duration::from_secs(60), 1)?;
     let host = cluster.outside(&name)?;
-    says(
-        &host.muster("join", &["--token", &fresh, &first])?,
-        108,
-        &["in the cluster already"],
-    )?;
+    says(&host.muster("join", &["--token", &fresh, &first])?, 108, &["in the cluster already"])?;
     // It never started: it can be removed as what it is, a node that is not there.
     says(&cluster.musterctl(&["node", "remove", &name, "--yes"])?, 0, &[])
 }

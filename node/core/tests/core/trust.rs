@@ -60,9 +60,8 @@ fn a_renewal_keeps_the_older_certificate_and_a_revocation_ends_both() {
 #[test]
 fn a_node_that_comes_back_uses_its_token_up() {
     let mut world = World::new(1, 1);
-    let with = |hash| {
-        Command::IssueCertificate(NewCertificate::Node { node: NodeId(1), token_hash: Some(hash) })
-    };
+    let with =
+        |hash| Command::IssueCertificate(NewCertificate::Node { node: NodeId(1), token_hash: Some(hash) });
     assert_eq!(refusal(&mut world, with([9; 32])), Refusal::TokenUnknown);
     let before = world.state.tokens["t"].uses;
     world.must(with([7; 32]));
@@ -88,7 +87,9 @@ fn another_role_or_another_life_of_the_same_name_ends_what_was_before() {
     assert!(oldest(&world) > admin);
     let holder = || Command::RevokeCertificates(CertificateHolder::User(alice()));
     world.must(holder());
-    assert!(world.state.users[&alice()].certificates.is_revoked(world.state.users[&alice()].certificates.newest));
+    assert!(
+        world.state.users[&alice()].certificates.is_revoked(world.state.users[&alice()].certificates.newest)
+    );
 }
 
 #[test]

@@ -58,7 +58,8 @@ impl RaftService {
     /// another one. Who speaks.
     fn check<T>(&self, request: &Request<T>) -> Result<u64, Status> {
         let refuse = |reason: String| Err(Status::failed_precondition(reason));
-        let Some(value) = request.metadata().get_bin(ORIGIN_KEY).and_then(|value| value.to_bytes().ok()) else {
+        let Some(value) = request.metadata().get_bin(ORIGIN_KEY).and_then(|value| value.to_bytes().ok())
+        else {
             return refuse(format!("the call has no {ORIGIN_KEY}: it does not come from a Raft peer"));
         };
         let Ok(origin) = v1::RaftOrigin::decode(value) else {

@@ -16,7 +16,11 @@ async fn a_renewal_drops_no_connection_and_counts_for_the_next() {
     client.replace(scene.credentials(node(2), 60)).unwrap();
     open.echo().await.unwrap();
     let again = server.connect(client, Expected::Node(NodeId(1))).await.unwrap();
-    assert_eq!(server.next().await.unwrap().unwrap().certificate.0, 60, "no session of the old one is resumed");
+    assert_eq!(
+        server.next().await.unwrap().unwrap().certificate.0,
+        60,
+        "no session of the old one is resumed"
+    );
     let shown = again.0.get_ref().1.peer_certificates().unwrap()[0].clone();
     assert_eq!(Certificate::from_der(&shown).unwrap().identity().unwrap().certificate.0, 50);
     open.echo().await.unwrap();
@@ -36,7 +40,13 @@ async fn a_session_is_resumed_without_forgetting_who_it_is() {
 }
 
 /// Credentials signed by a CA, with the CAs to show and those to trust.
-fn signed(by: &Authority, scene: &Scene, subject: Subject, shown: &[&Certificate], trusted: &[&Certificate]) -> Live {
+fn signed(
+    by: &Authority,
+    scene: &Scene,
+    subject: Subject,
+    shown: &[&Certificate],
+    trusted: &[&Certificate],
+) -> Live {
     let template = scene.credentials(subject, 70);
     let identity: &Identity = template.identity();
     let key = KeyPair::generate().unwrap();

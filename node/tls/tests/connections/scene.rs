@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use muster_core::id::{CertificateId, ClusterId, NodeId};
 use muster_core::time::Stamp;
 use muster_tls::{
-    Acceptor, Authority, ConnectError, Credentials, Expected, Identity, KeyPair, Live, Refused, SecureConnector,
-    Subject, Trust,
+    Acceptor, Authority, ConnectError, Credentials, Expected, Identity, KeyPair, Live, Refused,
+    SecureConnector, Subject, Trust,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -52,7 +52,13 @@ impl Scene {
         self.credentials_between(subject, serial, Stamp(now().0 - 86_400_000), now().plus(DAY))
     }
 
-    pub fn credentials_between(&self, subject: Subject, serial: u64, begins: Stamp, ends: Stamp) -> Credentials {
+    pub fn credentials_between(
+        &self,
+        subject: Subject,
+        serial: u64,
+        begins: Stamp,
+        ends: Stamp,
+    ) -> Credentials {
         let certificate = CertificateId(serial);
         let identity = Identity { cluster: self.cluster, subject, certificate, begins, ends };
         let key = KeyPair::generate().unwrap();

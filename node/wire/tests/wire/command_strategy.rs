@@ -2,8 +2,8 @@
 
 use muster_core::command::{
     AddNode, AuthorityKey, Bootstrap, CertificateHolder, CloseSession, Command, DrainWish, NewAuthority,
-    NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, Role, SessionKey, StopCause,
-    Stopped, TokenGrant, UserRole,
+    NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, Role, SessionKey,
+    StopCause, Stopped, TokenGrant, UserRole,
 };
 use muster_core::id::{
     BootId, ClusterId, Generation, Incarnation, MembershipId, NodeId, NodeName, Reopens, RequestId, Revision,
@@ -255,8 +255,11 @@ pub fn new_authority() -> impl Strategy<Value = NewAuthority> {
 fn trust_command() -> impl Strategy<Value = Command> {
     let node = (node_id(), option::of(any::<[u8; 32]>()))
         .prop_map(|(node, token_hash)| NewCertificate::Node { node, token_hash });
-    let user = (user_name(), user_role(), time())
-        .prop_map(|(name, role, life)| NewCertificate::User { name, role, life });
+    let user = (user_name(), user_role(), time()).prop_map(|(name, role, life)| NewCertificate::User {
+        name,
+        role,
+        life,
+    });
     let holder = prop_oneof![
         node_id().prop_map(CertificateHolder::Node),
         user_name().prop_map(CertificateHolder::User),

@@ -4,8 +4,15 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use muster_core::command::{AddNode, AuthorityKey, Bootstrap, CertificateHolder, CloseSession, Command, DrainWish, NewAuthority, NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, Role, SessionKey, StopCause, Stopped, TokenGrant, UserRole};
-use muster_core::id::{BootId, ClusterId, Generation, Incarnation, MembershipId, NodeId, NodeName, Reopens, RequestId, Revision, ServiceName, SessionId, SlotId, TaskName, UserName};
+use muster_core::command::{
+    AddNode, AuthorityKey, Bootstrap, CertificateHolder, CloseSession, Command, DrainWish, NewAuthority,
+    NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, Role, SessionKey,
+    StopCause, Stopped, TokenGrant, UserRole,
+};
+use muster_core::id::{
+    BootId, ClusterId, Generation, Incarnation, MembershipId, NodeId, NodeName, Reopens, RequestId, Revision,
+    ServiceName, SessionId, SlotId, TaskName, UserName,
+};
 use muster_core::scheduler::plan::{Action, ActionKind, Plan, Target};
 use muster_core::spec::selector::{Requirement, Test};
 use muster_core::spec::{

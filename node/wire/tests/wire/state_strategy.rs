@@ -22,8 +22,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::command_strategy::{
-    description, drain_wish, generation, instance_state, new_authority, node_id, node_name, role, stamp, target,
-    timing, token, user_name, user_role,
+    description, drain_wish, generation, instance_state, new_authority, node_id, node_name, role, stamp,
+    target, timing, token, user_name, user_role,
 };
 use crate::spec_strategy::{enforcement, number, service_name, spec, text, text_map};
 
@@ -46,8 +46,12 @@ fn authority() -> impl Strategy<Value = Authority> {
 }
 
 fn user() -> impl Strategy<Value = User> {
-    (user_name(), user_role(), stamp(), certificates())
-        .prop_map(|(name, role, created, certificates)| User { name, role, created, certificates })
+    (user_name(), user_role(), stamp(), certificates()).prop_map(|(name, role, created, certificates)| User {
+        name,
+        role,
+        created,
+        certificates,
+    })
 }
 
 fn node() -> impl Strategy<Value = Node> {
@@ -55,7 +59,8 @@ fn node() -> impl Strategy<Value = Node> {
         .prop_map(|(since, cause)| Lost { since, cause });
     let drain = (stamp(), drain_wish()).prop_map(|(since, wish)| Drain { since, wish });
     let flags = any::<(bool, bool)>();
-    let fate = (option::of(drain), option::of(lost), option::of(number().prop_map(BootId)), stamp(), certificates());
+    let fate =
+        (option::of(drain), option::of(lost), option::of(number().prop_map(BootId)), stamp(), certificates());
     (node_id(), node_name(), role(), description(), text_map(), flags, fate).prop_map(
         |(id, name, role, description, labels, flags, (drain, lost, boot, joined, certificates))| Node {
             id,
@@ -195,7 +200,15 @@ pub fn state() -> impl Strategy<Value = State> {
     let clients = prop::collection::btree_map(1..100u64, (number(), reply()), 0..4);
     let trust = (prop::collection::vec(authority(), 0..3), prop::collection::vec(user(), 0..3));
     (base, nodes, services, standbys, tokens, clients, trust).prop_map(
-        |(([revision, topology], now, cluster, membership), nodes, services, standbys, tokens, clients, trust)| {
+        |(
+            ([revision, topology], now, cluster, membership),
+            nodes,
+            services,
+            standbys,
+            tokens,
+            clients,
+            trust,
+        )| {
             let mut state = State {
                 revision: Revision(revision),
                 topology: Revision(topology),

@@ -63,13 +63,16 @@ impl State {
         } else {
             format!("; without a certificate now: {}", holders.join(", "))
         };
-        events.push(self.event(EventKind::AuthorityRetired, format!("the old CA is no longer trusted{left}")));
+        events
+            .push(self.event(EventKind::AuthorityRetired, format!("the old CA is no longer trusted{left}")));
         Ok(Effect::CHANGED)
     }
 
     pub(super) fn issue_certificate(&mut self, new: &NewCertificate, events: &mut Vec<Event>) -> Applied {
         match new {
-            NewCertificate::Node { node, token_hash } => self.issue_to_node(*node, token_hash.as_ref(), events),
+            NewCertificate::Node { node, token_hash } => {
+                self.issue_to_node(*node, token_hash.as_ref(), events)
+            }
             NewCertificate::User { name, role, life } => {
                 let life = (*life).min(LONGEST_USER_LIFE);
                 let ends = self.now.plus(life);

@@ -116,6 +116,11 @@ impl Renewal {
     /// Trusts whom the state trusts.
     fn follow_trust(&self, state: &State) -> Result<(), RenewError> {
         let credentials = self.live.credentials();
+        // After a restart the state may be older than the credentials, and must not take their trust back: the CA
+        // that signed them may be one that this state has not heard of yet.
+        if state.revision.0 < credentials.identity().certificate.0 {
+            return Ok(());
+        }
         let Some(trust) = issue::trust_of(state)? else { return Ok(()) };
         let above = issue::shown_above(state)?;
         if *credentials.trust() == trust && credentials.chain()[1..] == above[..] {

@@ -11,12 +11,12 @@ use tokio::sync::{mpsc, watch};
 
 use crate::acks::Acks;
 use crate::agent::AgentHandle;
-use crate::api::joining::JoinRate;
 use crate::peers::Peers;
 use crate::proposer::Proposer;
 use crate::raft::RaftHandle;
 use crate::replica::Published;
 use crate::security::gate::Gate;
+use crate::security::join_rate::JoinRate;
 use crate::security::rejections::Rejections;
 use crate::storage::history::History;
 

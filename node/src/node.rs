@@ -269,7 +269,7 @@ impl Parts {
             agent: agent.clone(),
             warnings: self.warnings().into(),
             gate: Gate::new(me, state.clone(), rejections.clone()),
-            joins: crate::api::joining::JoinRate::default(),
+            joins: crate::security::join_rate::JoinRate::default(),
             live: self.live.clone(),
             rejections: rejections.clone(),
         };

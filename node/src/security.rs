@@ -13,6 +13,7 @@ pub mod admission;
 pub mod dial;
 pub mod gate;
 pub mod issue;
+pub mod join_rate;
 pub mod listen;
 pub mod principal;
 pub mod rejections;

@@ -1,7 +1,5 @@
 //! Hosts that ask to be let in, or to come back: the only calls that need no certificate.
 
-use std::time::Duration;
-
 use muster_core::command::{AddNode, Command, NewCertificate};
 use muster_core::id::{CertificateId, NodeId, NodeName, RequestId};
 use muster_core::refusal::Refusal;
@@ -32,7 +30,9 @@ impl Joining for Api {
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
         let caller = Caller::of(&request);
         if caller.is_stranger() {
-            self.handles.joins.take(&caller.from)?;
+            self.handles.joins.take().inspect_err(|error| {
+                self.handles.rejections.call(&caller.who, &caller.from, "Join", error);
+            })?;
         }
         let request = request.into_inner();
         let answer = self.route(&caller, Kind::Act, |node| {
@@ -176,64 +176,9 @@ fn peers_for(state: &State, joined: NodeId) -> Vec<v1::Peer> {
         .collect()
 }
 
-/// How many tries to join an agent takes from strangers: in a burst, and then one each period.
-#[derive(Clone, Debug, Default)]
-pub struct JoinRate(std::sync::Arc<std::sync::Mutex<Bucket>>);
-
-#[derive(Debug, Default)]
-struct Bucket {
-    taken: u32,
-    refilled: Option<tokio::time::Instant>,
-}
-
-/// A rack of hosts that is installed at once.
-const JOIN_BURST: u32 = 64;
-/// How soon one more try is allowed. A token has 160 bits: nobody guesses one at this rate.
-const JOIN_PERIOD: Duration = Duration::from_millis(250);
-
-impl JoinRate {
-    /// Takes one try.
-    ///
-    /// # Errors
-    /// [`ApiError::TooManyJoins`].
-    fn take(&self, from: &str) -> Result<(), ApiError> {
-        self.take_at(from, crate::clock::monotonic())
-    }
-
-    fn take_at(&self, from: &str, now: tokio::time::Instant) -> Result<(), ApiError> {
-        let mut bucket = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let since = bucket.refilled.map_or(Duration::ZERO, |at| now.duration_since(at));
-        let back = u32::try_from(since.as_millis() / JOIN_PERIOD.as_millis()).unwrap_or(u32::MAX);
-        if back > 0 || bucket.refilled.is_none() {
-            bucket.taken = bucket.taken.saturating_sub(back);
-            bucket.refilled = Some(now);
-        }
-        if bucket.taken >= JOIN_BURST {
-            tracing::warn!(from, "a try to join was refused: there were too many");
-            return Err(ApiError::TooManyJoins);
-        }
-        bucket.taken += 1;
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tries_to_join_are_limited_and_come_back() {
-        let (rate, now) = (JoinRate::default(), crate::clock::monotonic());
-        let take = |later: Duration| rate.take_at("10.0.0.9", now + later);
-        for _ in 0..JOIN_BURST {
-            take(Duration::ZERO).unwrap();
-        }
-        assert_eq!(take(Duration::ZERO), Err(ApiError::TooManyJoins));
-        let later = JOIN_PERIOD * 2;
-        take(later).unwrap();
-        take(later).unwrap();
-        assert_eq!(take(later), Err(ApiError::TooManyJoins));
-    }
 
     #[test]
     fn the_identity_of_a_join_depends_on_every_word() {

@@ -182,3 +182,107 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use muster_core::command::{Bootstrap, Command, NewCertificate, NodeDescription, Proposal};
+    use muster_core::id::{CertificateId, ClusterId, Incarnation, NodeName, RequestId, Revision, UserName};
+    use muster_core::time::{Stamp, Timing};
+    use std::time::Duration;
+
+    use super::*;
+
+    const ME: NodeId = NodeId(1);
+
+    /// A cluster of this node with the admin `root`; the gate, and the admin.
+    fn gate(role: Role) -> (Gate, Principal) {
+        let mut state = State::default();
+        let now = clock::wall_now();
+        let bootstrap = Command::Bootstrap(Bootstrap {
+            cluster: ClusterId(1),
+            name: "test".into(),
+            incarnation: Incarnation(1),
+            timing: Timing::LAN,
+            node: NodeDescription::default(),
+            node_name: NodeName::new("n1").unwrap(),
+        });
+        let (name, life) = (UserName::new("root").unwrap(), Duration::from_secs(60));
+        let user = NewCertificate::User { name: name.clone(), role: UserRole::Admin, life };
+        for (at, command) in [bootstrap, Command::IssueCertificate(user)].into_iter().enumerate() {
+            let proposal =
+                Proposal { stamp: now, request: RequestId::default(), actor: "test".into(), command };
+            state.apply(Revision(at as u64 + 1), &proposal).reply.unwrap();
+        }
+        if let Some(node) = state.nodes.get_mut(&ME) {
+            node.role = role;
+        }
+        let (certificate, ends) = (CertificateId(2), now.plus(life));
+        let admin = Principal::User { name, role: UserRole::Admin, certificate, ends };
+        let (_, state) = watch::channel(Arc::new(state));
+        (Gate::new(ME, state, Rejections::default()), admin)
+    }
+
+    fn node(id: NodeId) -> Principal {
+        Principal::Node { id, certificate: CertificateId(id.0), ends: Stamp(u64::MAX) }
+    }
+
+    fn judged(gate: &Gate, principal: &Principal, door: Door, path: &str) -> Result<(), String> {
+        let caller = Caller { principal: principal.clone(), remote: None, door };
+        gate.judge(&caller, path).map_err(|error| error.code().to_owned())
+    }
+
+    const STATUS: &str = "/muster.v1.Cluster/GetStatus";
+    const JOIN: &str = "/muster.v1.Joining/Join";
+
+    #[test]
+    fn users_and_agents_have_doors_of_their_own_where_that_is_wished() {
+        let (gate, admin) = gate(Role::Auto);
+        let wrong = Err("MU2035".to_owned());
+        for (principal, path) in [(&node(ME), STATUS), (&Principal::Stranger, JOIN)] {
+            assert_eq!(judged(&gate, principal, Door::Any, path), Ok(()));
+            assert_eq!(judged(&gate, principal, Door::Agents, path), Ok(()));
+            assert_eq!(judged(&gate, principal, Door::Users, path), wrong);
+        }
+        assert_eq!(judged(&gate, &admin, Door::Users, STATUS), Ok(()));
+        assert_eq!(judged(&gate, &admin, Door::Agents, STATUS), wrong);
+    }
+
+    #[test]
+    fn what_is_not_in_the_table_is_refused_to_everybody() {
+        let (gate, admin) = gate(Role::Auto);
+        for principal in [&admin, &node(ME), &Principal::Local { uid: 0 }] {
+            assert!(judged(&gate, principal, Door::Any, "/muster.v1.Cluster/Unheard").is_err());
+        }
+    }
+
+    #[test]
+    fn root_on_a_worker_looks_and_acts_on_that_node_only() {
+        let root = Principal::Local { uid: 0 };
+        let (worker, admin) = gate(Role::Worker);
+        let passes_nothing_on = Err("MU2034".to_owned());
+        for principal in [&root, &admin] {
+            assert_eq!(judged(&worker, principal, Door::Any, STATUS), Ok(()));
+            let apply = judged(&worker, principal, Door::Any, "/muster.v1.Cluster/Apply");
+            assert_eq!(apply, passes_nothing_on);
+        }
+        assert_eq!(judged(&worker, &root, Door::Any, "/muster.v1.Cluster/Drain"), Ok(()));
+        assert_eq!(judged(&worker, &root, Door::Any, "/muster.v1.NodeLink/Leave"), Ok(()));
+        let (member, _) = gate(Role::Auto);
+        assert_eq!(judged(&member, &root, Door::Any, "/muster.v1.Cluster/Apply"), Ok(()));
+        // Not even root speaks as an agent.
+        assert!(judged(&member, &root, Door::Any, "/muster.v1.NodeLink/Forward").is_err());
+    }
+
+    #[test]
+    fn calls_at_once_are_limited_for_each_user_and_for_all_strangers() {
+        let (gate, admin) = gate(Role::Auto);
+        let held: Vec<_> =
+            (0..CALLS_OF_STRANGERS).map(|_| gate.place(&Principal::Stranger).unwrap()).collect();
+        assert!(matches!(gate.place(&Principal::Stranger), Err(ApiError::TooManyCalls { .. })));
+        assert!(gate.place(&admin).is_ok() && gate.place(&node(ME)).unwrap().is_none());
+        drop(held);
+        assert!(gate.place(&Principal::Stranger).is_ok());
+        drop(gate.place(&admin));
+        assert!(gate.places.lock().unwrap().len() <= 2, "who calls no more is forgotten");
+    }
+}

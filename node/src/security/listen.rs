@@ -338,3 +338,23 @@ impl AsyncWrite for Secured {
         self.stream.is_write_vectored()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_cannot_take_all_places_of_strangers() {
+        let strangers = Arc::new(Mutex::new(Strangers::default()));
+        let take = |last: u8| StrangersPlace::take(&strangers, IpAddr::from([10, 0, 0, last]));
+        let flood: Vec<_> = (0..MAX_STRANGERS_OF_ADDRESS).map(|_| take(1).unwrap()).collect();
+        assert!(take(1).is_none());
+        let others: Vec<_> = (2..=4).flat_map(|last| std::iter::repeat_n(last, 64)).map(take).collect();
+        assert!(others.iter().all(Option::is_some));
+        assert!(take(9).is_none(), "all places are taken");
+        drop(flood);
+        assert!(take(9).is_some() && take(1).is_some());
+        drop(others);
+        assert!(lock(&strangers).by_address.is_empty(), "nothing is remembered of who has left");
+    }
+}

@@ -253,7 +253,7 @@ impl CommandError {
 fn node_exit_status(error: &NodeError) -> u8 {
     use crate::storage::directory::DirectoryError;
     match error {
-        NodeError::Config(_) | NodeError::NoCluster(_) => 78,
+        NodeError::Config(_) | NodeError::NoCluster(_) | NodeError::Credentials(_) => 78,
         NodeError::Directory(DirectoryError::Taken { .. }) => 108,
         NodeError::Directory(DirectoryError::InUse { .. } | DirectoryError::ForeignHost { .. }) => 107,
         NodeError::Directory(DirectoryError::NewerFormat { .. } | DirectoryError::Damaged { .. }) => 78,

@@ -93,24 +93,25 @@ impl Renewal {
         if !is_due(&state, &identity, now) {
             return LOOK_EVERY;
         }
-        match self.renew(&state).await {
-            Ok(()) => return LOOK_EVERY,
-            Err(RenewError::Stopping) => return LOOK_EVERY,
-            Err(error) => {
-                tracing::warn!(%error, ends_ms = identity.ends.0, "the certificate is not renewed yet")
+        let why = match self.renew(&state).await {
+            Ok(()) | Err(RenewError::Stopping) => return LOOK_EVERY,
+            Err(error) => error,
+        };
+        if !is_urgent(&identity, now) {
+            tracing::debug!(%why, "the certificate is not renewed yet");
+            return RETRY;
+        }
+        match self.renew_alone(&state, &identity) {
+            Ok(()) => tracing::info!("this member of Raft has signed its own certificate for now"),
+            Err(_) if identity.ends <= now => tracing::error!(
+                %why,
+                "this node's certificate has expired: stop the agent, run 'muster join' here with a token, start it"
+            ),
+            Err(_) => {
+                tracing::warn!(%why, ends_ms = identity.ends.0, "the certificate is not renewed, and ends soon")
             }
         }
-        if is_urgent(&identity, now) {
-            match self.renew_alone(&state, &identity) {
-                Ok(()) => tracing::info!("this member of Raft has signed its own certificate for now"),
-                Err(error) if identity.ends <= now => tracing::error!(
-                    %error,
-                    "this node's certificate has expired: stop the agent, run 'muster join' here with a token, start it"
-                ),
-                Err(error) => tracing::debug!(%error, "this node can't sign its own certificate"),
-            }
-        }
-        RETRY
+        LOOK_EVERY
     }
 
     /// Trusts whom the state trusts.

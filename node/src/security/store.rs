@@ -24,10 +24,17 @@ pub enum StoreError {
     #[error(transparent)]
     File(#[from] FileError),
     /// There are none.
-    #[error("{} is missing: this node can't show who it is. Bring it back with a token: muster join", .0.display())]
+    #[error(
+        "{} is missing: this node can't show who it is. Restore this file, or move the data directory away and join \
+         as a new node",
+        .0.display()
+    )]
     Missing(PathBuf),
     /// They can't be used.
-    #[error("{}: {source}. Bring this node back with a token: muster join", path.display())]
+    #[error(
+        "{}: {source}. Restore this file, or move the data directory away and join as a new node",
+        path.display()
+    )]
     Unusable {
         /// Which file.
         path: PathBuf,

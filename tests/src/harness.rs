@@ -6,7 +6,8 @@
 //!                                                      host n1    host n2    host n3     each: agent, guard, tasks
 //! ```
 //! Safety is judged from outside, by stamps of the services and answers of servers, never by what Muster says.
-//! Only processes inside namespaces that this harness made are ever signalled.
+//! Only processes inside namespaces that this harness made are ever signalled; all of them end with the test, also
+//! with one that is killed (`machine`).
 
 pub mod api;
 pub mod binaries;
@@ -14,10 +15,12 @@ pub mod client;
 pub mod cluster;
 pub mod error;
 pub mod host;
+pub mod machine;
 pub mod network;
 pub mod operator;
 pub mod processes;
 pub mod stamps;
+pub mod sweep;
 pub mod tool;
 pub mod wait;
 

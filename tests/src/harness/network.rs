@@ -82,7 +82,7 @@ impl Network {
     /// # Errors
     /// When the system refuses.
     pub fn heal(&self, host: &str) -> Result<(), HarnessError> {
-        self.filter(host, &["-F", "INPUT"])?;
+        self.filter(host, &["-F"])?;
         tool::ip(&format!("-n {} link set {host} up", self.switch()))
     }
 
@@ -92,6 +92,14 @@ impl Network {
     /// When the system refuses.
     pub fn deafen(&self, host: &str) -> Result<(), HarnessError> {
         self.filter(host, &["-A", "INPUT", "!", "-i", "lo", "-j", "DROP"])
+    }
+
+    /// Nobody hears the host any more, but it hears all.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn mute(&self, host: &str) -> Result<(), HarnessError> {
+        self.filter(host, &["-A", "OUTPUT", "!", "-o", "lo", "-j", "DROP"])
     }
 
     /// Nothing passes between two hosts any more, in either direction.

@@ -1,14 +1,13 @@
 //! Registers of a real cluster: the annotations of a service that is never started, and its declaration, which takes
 //! a compare-and-set by revision. One service is one generation of registers.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_proto::v1;
 use tonic::Status;
 
 use super::operation::Value;
-use crate::harness::{Api, HarnessError, api};
+use crate::harness::{Api, HarnessError, api, operator};
 
 /// Annotations that serve as registers.
 pub const ANNOTATIONS: usize = 4;
@@ -74,26 +73,15 @@ impl Registers {
         register.strip_prefix(&self.service).is_some_and(|rest| rest.starts_with('/'))
     }
 
-    fn spec(&self, value: Value) -> v1::ServiceSpec {
-        let env = BTreeMap::from([(VARIABLE.to_owned(), value.to_string())]).into_iter().collect();
-        let exec = v1::ExecSpec { command: vec!["/bin/true".to_owned()], env, ..v1::ExecSpec::default() };
-        let task = v1::TaskSpec {
-            name: "never".to_owned(),
-            driver: Some(v1::task_spec::Driver::Exec(exec)),
-            health: None,
-        };
-        let nowhere = v1::Requirement {
-            label: "history".to_owned(),
-            test: v1::requirement::Test::Has.into(),
-            values: Vec::new(),
-        };
-        v1::ServiceSpec {
-            name: self.service.clone(),
-            mode: Some(v1::service_spec::Mode::Replicated(v1::ReplicatedMode { count: 1 })),
-            placement: Some(v1::PlacementSpec { require: vec![nowhere], ..v1::PlacementSpec::default() }),
-            tasks: vec![task],
-            ..v1::ServiceSpec::default()
-        }
+    /// Declares the value. No host has the label, so nothing is ever started.
+    fn specs(&self, value: Value) -> Vec<v1::ServiceSpec> {
+        let file = format!(
+            "[[service]]\nname = {:?}\nmode = \"replicated\"\ncount = 1\n[service.placement]\n\
+             require = [\"has history\"]\n[[service.task]]\nname = \"never\"\n[service.task.exec]\n\
+             command = [\"/bin/true\"]\nenv = {{ {VARIABLE} = \"{value}\" }}\n",
+            self.service
+        );
+        operator::declarations(&file).expect("the file is right")
     }
 
     /// Makes them, with the value 0 everywhere.
@@ -101,7 +89,7 @@ impl Registers {
     /// # Errors
     /// When nobody can.
     pub fn create(&self, api: &Api) -> Result<(), HarnessError> {
-        let request = v1::ApplyRequest { services: vec![self.spec(Value(0))], ..v1::ApplyRequest::default() };
+        let request = v1::ApplyRequest { services: self.specs(Value(0)), ..v1::ApplyRequest::default() };
         api.ask("apply", |mut agent| {
             let request = request.clone();
             async move { agent.apply(request).await }
@@ -163,7 +151,7 @@ impl Registers {
         id: Option<v1::RequestId>,
     ) -> Answer {
         let request =
-            v1::ApplyRequest { request: id, services: vec![self.spec(value)], if_revision, dry_run: false };
+            v1::ApplyRequest { request: id, services: self.specs(value), if_revision, dry_run: false };
         let declare = |mut agent: api::Client| async move { agent.apply(timed(request)).await };
         answer(api.ask_agent(agent, ANSWER_LIMIT, declare))
     }

@@ -2,4 +2,5 @@
 
 pub mod bench;
 pub mod harness;
+pub mod model;
 pub mod sim;

@@ -115,7 +115,7 @@ fn sound() -> Vec<Case> {
         swap_case("membership: swap one of 3", swap(1)),
         swap_case("membership: swap one of 3, TTL 2", swap(2)).at_length(),
         swap_case("membership: swap one of 3, truncations", Membership { truncations: true, ..swap(1) }),
-        swap_case("membership: swap one of 3, one restart", swap_with_restarts(1)),
+        swap_case("membership: swap one of 3, one restart", swap_with_restarts(1)).at_length(),
         swap_case("membership: swap one of 3, two restarts", swap_with_restarts(2)).at_length(),
         swap_case("membership: the leaving voter lies", swap_with_liar(0, Adoption::SameList)),
         swap_case("membership: a staying voter lies", swap_with_liar(1, Adoption::SameList)),
@@ -146,8 +146,13 @@ fn implied() -> Vec<Case> {
             Sessions::sound(3, 3).without(rule),
         )
     };
+    let lease = |rule| {
+        let model = Lease::<3>::sound(2, Network::Immediate).without(rule);
+        Case::new("lease: 3 voters", Some(rule), Expected::Safe, model)
+    };
     vec![
-        restarts(Weakened::PromisesBeforeVoterUp),
+        lease(Weakened::PromisesBeforeVoterUp),
+        restarts(Weakened::PromisesBeforeVoterUp).at_length(),
         truncations(Weakened::PromisesBetweenAppendAndApply),
         sessions(Weakened::NewSessionClosesTheOld),
     ]

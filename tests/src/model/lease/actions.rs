@@ -112,7 +112,7 @@ impl<const N: usize> Model for Lease<N> {
             | Action::ToldAgain(voter) => self.vote(&mut next, voter, action),
         }
         next.running &= !self.guard_stalls || next.timer > 0;
-        Some(next.sorted())
+        Some(Self::settled(next).sorted())
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

@@ -127,6 +127,16 @@ impl<const N: usize> Lease<N> {
         }
     }
 
+    /// Forgets what nothing depends on any more, so that states that differ in nothing else are one.
+    pub(super) fn settled(mut state: State<N>) -> State<N> {
+        if state.closed {
+            for voter in &mut state.voters {
+                (voter.promises, voter.early, voter.former_promises, voter.age) = (0, 0, 0, 0);
+            }
+        }
+        state
+    }
+
     /// R9: it counts as just acked, and forgets promises of a lower gen only.
     fn reopened(&self, voter: &mut Voter) {
         voter.age = 0;

@@ -106,7 +106,7 @@ impl<const N: usize> Model for Membership<N> {
             | Action::CommitVoterUp(voter)
             | Action::ApplyVoterUp(voter) => self.vote(&mut next, voter, action),
         }
-        Some(self.sorted(next))
+        Some(self.sorted(self.settled(next)))
     }
 
     fn properties(&self) -> Vec<Property<Self>> {

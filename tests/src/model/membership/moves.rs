@@ -141,6 +141,24 @@ impl<const N: usize> Membership<N> {
         }
     }
 
+    /// Forgets what nothing depends on any more, so that states that differ in nothing else are one.
+    pub(super) fn settled(&self, mut state: State<N>) -> State<N> {
+        let void = self.truncations || self.lacks(Weakened::CloseUnderAnyMembership);
+        let current = if void { u8::MAX } else { u8::MAX << state.log };
+        for voter in &mut state.voters {
+            if voter.named < state.held && !self.lacks(Weakened::GrantedListForEver) {
+                // Such acks don't count, nor will any that name an older membership.
+                (voter.named, voter.acked) = (state.held, self.ttl);
+            }
+            voter.promises &= current;
+            voter.early &= current;
+            if state.closed.is_some() {
+                (voter.promises, voter.early, voter.age) = (0, 0, 0);
+            }
+        }
+        state
+    }
+
     /// Sorts voters that are alike.
     pub(super) fn sorted(&self, mut state: State<N>) -> State<N> {
         let mut from = 0;

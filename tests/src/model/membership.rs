@@ -133,7 +133,9 @@ pub struct Voter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State<const N: usize> {
     voters: [Voter; N],
-    /// The membership whose list the host holds.
+    /// The guard has its grant.
+    granted: bool,
+    /// The membership whose list the host holds: at first that of its grant.
     held: u8,
     /// The age of the lease's base (R3).
     base: u8,

@@ -11,6 +11,8 @@ use crate::model::Weakened;
 pub enum Action {
     /// Time passes.
     Tick,
+    /// The host takes its grant, with the list of that replica's state.
+    TakeGrant(usize),
     /// The host sends a heartbeat, the voter acks (R2), the host may hear it (R3).
     Exchange { voter: usize, heard: bool },
     /// The liar's ack brings a list in which it votes alone.
@@ -48,13 +50,20 @@ impl<const N: usize> Model for Membership<N> {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State<N>> {
-        let voter = |id| {
-            let acked = if self.votes(OLD, id) { 0 } else { self.ttl };
-            Voter { age: acked, acked, ..Voter::default() }
-        };
-        let voters = std::array::from_fn(voter);
-        let (held, base, running, closed) = (OLD, 0, true, None);
-        vec![State { voters, held, base, running, closed, log: 0, committed: 0, restarts: 0 }]
+        // The session was just opened; who is no voter yet has never acked anything.
+        let age = |id| if self.votes(OLD, id) { 0 } else { self.ttl };
+        let voter = |id| Voter { age: age(id), acked: self.ttl, ..Voter::default() };
+        vec![State {
+            voters: std::array::from_fn(voter),
+            granted: false,
+            held: OLD,
+            base: self.ttl,
+            running: false,
+            closed: None,
+            log: 0,
+            committed: 0,
+            restarts: 0,
+        }]
     }
 
     fn actions(&self, state: &State<N>, actions: &mut Vec<Action>) {
@@ -81,6 +90,9 @@ impl<const N: usize> Model for Membership<N> {
             let valid = (OLD..=NEW).filter(current).filter(enough);
             actions.extend(valid.map(|membership| Action::Close { membership }));
         }
+        if !state.granted {
+            actions.extend((0..N).map(Action::TakeGrant));
+        }
         if !state.running && state.base < self.ttl {
             actions.push(Action::StartService);
         }
@@ -90,6 +102,7 @@ impl<const N: usize> Model for Membership<N> {
         let mut next = *state;
         match action {
             Action::Tick => self.tick(&mut next),
+            Action::TakeGrant(voter) => (next.granted, next.held) = (true, state.voters[voter].applied),
             Action::Exchange { voter, heard } => self.exchange(&mut next, voter, heard),
             Action::Lie(voter) => self.hear(&mut next, voter, LIE),
             Action::Propose => next.log += 1,
@@ -149,10 +162,10 @@ impl<const N: usize> Membership<N> {
 
     fn voter_actions(&self, state: &State<N>, voter: usize, actions: &mut Vec<Action>) {
         let known = &state.voters[voter];
-        if self.acks(state, voter) {
+        if state.granted && self.acks(state, voter) {
             actions.extend([true, false].map(|heard| Action::Exchange { voter, heard }));
         }
-        if self.liar == Some(voter) {
+        if state.granted && self.liar == Some(voter) {
             actions.push(Action::Lie(voter));
         }
         if known.start != Start::Started && state.restarts < self.restarts {

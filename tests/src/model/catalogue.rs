@@ -91,6 +91,11 @@ fn swap_with_liar(liar: usize, adoption: Adoption) -> Membership<4> {
     Membership { liar: Some(liar), adoption, ..swap(1) }
 }
 
+/// Five voters become three.
+fn shrink() -> Membership<5> {
+    Membership::sound(0b11111, 0b11100, 1)
+}
+
 /// Three voters become five.
 fn grow() -> Membership<5> {
     Membership::sound(0b00111, 0b11111, 1)
@@ -122,6 +127,7 @@ fn sound() -> Vec<Case> {
         swap_case("membership: the joining voter lies", swap_with_liar(3, Adoption::SameList)),
         swap_case("membership: a liar, ids may be later", swap_with_liar(1, Adoption::SameOrLater)),
         Case::new("membership: 3 voters become 5", None, Expected::Safe, grow()).at_length(),
+        Case::new("membership: 5 voters become 3", None, Expected::Safe, shrink()).at_length(),
         sessions("sessions: 3 sessions, 3 placements", Sessions::sound(3, 3)),
         sessions("sessions: 4 sessions, 4 placements", Sessions::sound(4, 4)).at_length(),
     ]
@@ -188,7 +194,9 @@ fn mutants() -> Vec<Case> {
         membership(W::AcksBetweenAppendAndApply, swap(1)),
         membership(W::GrantedListForEver, swap(1)),
         membership(W::ListOfOneVoterAdopted, swap_with_liar(1, Adoption::SameList)),
-        membership(W::PromisesNameTheRequestedMembership, swap(1)),
+        Case::new("membership: 5 voters become 3", Some(W::PromisesNameTheRequestedMembership), two, {
+            shrink().without(W::PromisesNameTheRequestedMembership)
+        }),
         membership(W::NoResetAtMembership, swap(1)),
         membership(W::NoResetAtSnapshot, swap(1)),
         membership(W::CloseUnderAnyMembership, swap(1)),

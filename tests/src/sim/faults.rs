@@ -261,7 +261,11 @@ impl World {
         for voter in kept.into_iter().filter(|_| stall) {
             self.after(0, Event::Step(Step::StallApply { voter, length }));
         }
-        let delay = if self.rng.percent(50) { self.ttl() * 5 / 4 } else { MS };
+        let late = self.rng.percent(50);
+        let delay = if late { self.ttl() * 5 / 4 } else { MS };
+        if late && self.rng.percent(50) {
+            self.after(delay - 5 * MS, Event::Step(Step::AskAhead { host }));
+        }
         self.after(delay, Event::Step(Step::Voters));
     }
 
@@ -313,17 +317,31 @@ impl World {
         let voters: Vec<NodeId> = self.wanted_voters.iter().copied().collect();
         let order = self.rng.shuffled(&voters);
         let w = self.ttl() + self.ttl() / 16;
+        let asks_ahead = self.rng.percent(20);
+        let turns = if asks_ahead { 3 } else { 2 };
         let mut at = 0;
-        for (turn, voter) in order.iter().copied().take(2).enumerate() {
+        for (turn, voter) in order.iter().copied().take(turns).enumerate() {
             let length = w + self.rng.between(self.ttl() / 8, self.ttl());
             self.after(at, Event::Step(Step::Cut { host, voter, length }));
             at += length;
-            if turn == 0 {
-                self.between_turns(at, host, voter, order.get(1).copied());
+            match turn {
+                0 if asks_ahead => self.reopen_before(at, host, order.get(1).copied()),
+                0 => self.between_turns(at, host, voter, order.get(1).copied()),
+                1 if asks_ahead => self.after(at - MS, Event::Step(Step::AskCounts { host, voter })),
+                _ => {}
             }
         }
-        self.tally.fault("voters missed one after the other");
         tell!(self, "host {host} misses one voter after the other: {order:?}");
+    }
+
+    /// The host is taken back just before the second voter's turn, and that one does not hear of it for a while.
+    fn reopen_before(&mut self, at: Time, host: NodeId, second: Option<NodeId>) {
+        let just_before = at.saturating_sub(self.ttl() / 32);
+        if let Some(voter) = second {
+            let length = 5 * self.ttl() / 2;
+            self.after(just_before.saturating_sub(MS * 5), Event::Step(Step::StallApply { voter, length }));
+        }
+        self.after(just_before, Event::Step(Step::Reopen { host, repeats: false }));
     }
 
     fn between_turns(&mut self, at: Time, host: NodeId, first: NodeId, second: Option<NodeId>) {
@@ -336,16 +354,8 @@ impl World {
                 self.after(just_before, Event::Step(Step::Isolate { voter: first, length }));
                 self.after(just_before, Event::Step(Step::Restart { voter: first, down: MS }));
             }
-            2 | 3 => {
-                // The second voter does not hear of it, and promises under the former count.
-                if let Some(voter) = second {
-                    self.after(
-                        just_before.saturating_sub(MS * 5),
-                        Event::Step(Step::StallApply { voter, length }),
-                    );
-                }
-                self.after(just_before, Event::Step(Step::Reopen { host, repeats: false }));
-            }
+            // The second voter does not hear of it, and promises under the former count.
+            2 | 3 => self.reopen_before(at, host, second),
             _ => self.after(just_before, Event::Step(Step::Reopen { host, repeats: true })),
         }
     }
@@ -382,6 +392,8 @@ impl World {
                 }
             }
             Step::Reopen { host, repeats } => self.reopen_again(host, repeats),
+            Step::AskCounts { host, voter } => self.ask_counts(host, voter),
+            Step::AskAhead { host } => self.ask_ahead(host),
             Step::Voters => self.wanted_voters.clone_from(&self.storm_voters),
         }
     }

@@ -74,6 +74,10 @@ pub enum Step {
     StallApply { voter: NodeId, length: Time },
     /// The host's session is taken back, or the last taking back is repeated.
     Reopen { host: NodeId, repeats: bool },
+    /// A leader asks the voter for a promise under the next count of re-openings, and again under the former one.
+    AskCounts { host: NodeId, voter: NodeId },
+    /// A leader asks all voters for promises under memberships that are still to come.
+    AskAhead { host: NodeId },
     /// The voters wished for by the last storm are wished for now.
     Voters,
 }
@@ -87,6 +91,7 @@ impl Step {
             Self::Isolate { .. } => "voter isolated",
             Self::StallApply { .. } => "voter appends without applying",
             Self::Reopen { .. } => "session taken back",
+            Self::AskCounts { .. } | Self::AskAhead { .. } => "promise asked for ahead of the log",
             Self::Voters => "other voters wished for",
         }
     }

@@ -183,7 +183,8 @@ impl<const N: usize> Membership<N> {
             return;
         }
         let asked_for = if self.lacks(Weakened::PromisesNameTheRequestedMembership) {
-            OLD..=state.log
+            // A leader that was deposed may have had any membership at any index.
+            OLD..=NEW
         } else {
             known.applied..=known.applied
         };

@@ -129,7 +129,8 @@ impl Count {
         let highest = self.answered + self.failed + 1;
         if value <= self.acknowledged || value > highest {
             let Self { acknowledged, .. } = self;
-            self.violations.push(format!("the count went from {acknowledged} to {value}, of {highest} asked"));
+            self.violations
+                .push(format!("the count went from {acknowledged} to {value}, of {highest} asked"));
         }
         self.acknowledged = self.acknowledged.max(value);
         self.answered += 1;

@@ -9,12 +9,17 @@ use crate::harness::{Cluster, HarnessError};
 use crate::sim::rng::Rng;
 
 mod agent;
+mod clock;
+mod delay;
+mod disk;
 mod guard;
 mod host;
 mod link;
 mod loss;
+mod member;
 mod operator;
 mod quorum;
+mod resource;
 mod shim;
 mod upgrade;
 
@@ -49,6 +54,9 @@ pub struct Injury {
     /// Mends it. The cluster is whole some time after that.
     pub heal: Heal,
 }
+
+/// What two faults at once may take longer: an election, sessions anew.
+const PAIR_RECOVERY: Duration = Duration::from_secs(5);
 
 /// What a fault may cost. Whatever else happens is a violation.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +94,20 @@ impl Cost {
         let now = Moment::now();
         let isolated = vec![(host.to_owned(), now)];
         Self { isolated, since: Some(now), fails_over: true, ..Self::services_of(host) }
+    }
+
+    /// What two faults at once may cost. Together they may take the majority of the voters, and no bound in time was
+    /// ever given for that.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            hosts: self.hosts.into_iter().chain(other.hosts).collect(),
+            quorum_lost: true,
+            isolated: self.isolated.into_iter().chain(other.isolated).collect(),
+            since: None,
+            fails_over: false,
+            recovery: self.recovery + other.recovery + PAIR_RECOVERY,
+        }
     }
 
     /// So much time more after healing.
@@ -137,5 +159,18 @@ pub fn all() -> Vec<Box<dyn Fault>> {
         Box::new(operator::Drained),
         Box::new(operator::LeaderMoved),
         Box::new(operator::Moved),
+        Box::new(member::LeftAndJoined),
+        Box::new(delay::Delayed),
+        Box::new(delay::Reordered),
+        Box::new(clock::WallClockJumped),
+        Box::new(clock::RateOff),
+        Box::new(clock::OtherUptime),
+        Box::new(disk::Full),
+        Box::new(disk::Stalled),
+        Box::new(disk::PowerCut),
+        Box::new(resource::ProcessorStarved),
+        Box::new(resource::MachineOverloaded),
+        Box::new(resource::MemoryExhausted),
+        Box::new(resource::DescriptorsExhausted),
     ]
 }

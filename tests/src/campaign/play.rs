@@ -3,17 +3,21 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::invariants::{self, Severity, Violation, failover_time, generations_grow, never_two, replicas_agree};
+use super::Scene;
+use super::fault::{self, Cost, Fault, Injury};
+use super::invariants::{
+    self, Severity, Violation, failover_time, generations_grow, never_two, replicas_agree,
+};
 use super::options::Options;
 use super::round::Round;
 use super::schedule::{Planned, Schedule};
 use super::services::SERVICES;
 use super::story::Story;
 use super::tally::{Found, Tally};
-use super::{Scene, fault};
 use crate::harness::wait::{self, Moment, millis};
-use crate::harness::HarnessError;
+use crate::harness::{Cluster, HarnessError};
 use crate::history::recorder::Judged;
+use crate::sim::rng::Rng;
 
 /// How long a copy that should be dead gets to show itself after its host is back: several leases.
 const HAUNT: Duration = Duration::from_millis(1500);
@@ -88,16 +92,19 @@ impl Campaign {
             eprintln!("{}", self.scene.cluster.logs(SHOWN_LINES));
         }
         let seed = self.options.seed;
-        let replay = Options::replay(seed, round);
+        let replay = self.options.replay(round);
         self.tally.violations.push(Found { violation, seed, round, fault: fault.to_owned(), replay });
     }
 
     fn inflict(&mut self, mut planned: Planned<'_>) -> Result<Vec<Violation>, HarnessError> {
         let scene = &mut self.scene;
         let begun = Moment::now();
-        let injury = planned.fault.inject(scene, &mut planned.rng)?;
+        let mut injury = planned.fault.inject(scene, &mut planned.rng)?;
         let told = format!("#{} {}: {}", planned.number, planned.fault.name(), injury.told);
         self.story.tell_at(begun, &format!("{told}, for {:.1} s", millis(injury.lasts) / 1000.0));
+        if let Some(second) = planned.second {
+            injury = on_top(second, injury, scene, &mut planned.rng, &mut self.story);
+        }
         wait::pass(injury.lasts);
         let healing = Moment::now();
         (injury.heal)(&mut scene.cluster)?;
@@ -129,7 +136,8 @@ impl Campaign {
     /// Ends a generation of registers, and judges what was done with them.
     fn histories(&mut self) -> Result<Vec<Violation>, HarnessError> {
         let judged = self.scene.clients.turn()?;
-        let mut found: Vec<_> = judged.violations.iter().map(|v| Violation::wrong(LINEARIZABLE, v.clone())).collect();
+        let mut found: Vec<_> =
+            judged.violations.iter().map(|v| Violation::wrong(LINEARIZABLE, v.clone())).collect();
         self.tally.note_calls(&judged);
         if let Some(counter) = &self.scene.counter {
             let count = counter.count();
@@ -163,6 +171,25 @@ impl Campaign {
     }
 }
 
+/// A second fault while the first one lasts. With a majority gone it may be impossible; then it is left out.
+fn on_top(second: &dyn Fault, first: Injury, scene: &mut Scene, rng: &mut Rng, story: &mut Story) -> Injury {
+    let begun = Moment::now();
+    match second.inject(scene, rng) {
+        Ok(other) => {
+            story.tell_at(begun, &format!("    and {}: {}", second.name(), other.told));
+            let (mend_first, mend_other) = (first.heal, other.heal);
+            let heal =
+                Box::new(move |cluster: &mut Cluster| mend_other(cluster).and_then(|()| mend_first(cluster)));
+            let lasts = first.lasts.max(other.lasts);
+            Injury { told: first.told, lasts, cost: first.cost.and(other.cost), heal }
+        }
+        Err(error) => {
+            story.tell(&format!("    and not {}: {error}", second.name()));
+            Injury { cost: first.cost.and(Cost::nothing()), ..first }
+        }
+    }
+}
+
 const LINEARIZABLE: &str = "the API is linearizable";
 
 fn runs_since(
@@ -180,6 +207,7 @@ fn runs_since(
 
 impl Tally {
     fn note(&mut self, fault: &str, round: &Round<'_>, story: &mut Story) {
+        self.host_faults += round.cost.hosts.len() as u64;
         let kind = self.kinds.entry(fault.to_owned()).or_default();
         kind.longest_recovery_ms = kind.longest_recovery_ms.max(millis(round.placed.since(round.healed)));
         for failover in failover_time::failovers(round) {

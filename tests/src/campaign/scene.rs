@@ -42,7 +42,8 @@ impl Scene {
     pub fn open(seed: u64) -> Result<Self, HarnessError> {
         let mut cluster = Cluster::start(HOSTS)?;
         let (muster, stamps) = (cluster.binaries().muster.clone(), cluster.stamps().clone());
-        let files: String = SERVICES.iter().map(|service| service.file(&muster, stamps.directory())).collect();
+        let files: String =
+            SERVICES.iter().map(|service| service.file(&muster, stamps.directory())).collect();
         cluster.api().apply(&files)?;
         let counter = Counter::open(&cluster)?;
         cluster.whole()?;

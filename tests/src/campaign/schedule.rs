@@ -10,6 +10,7 @@ pub struct Schedule {
     kinds: Vec<Box<dyn Fault>>,
     deck: Vec<usize>,
     number: u64,
+    pairs_percent: u64,
 }
 
 /// One round of the plan.
@@ -18,6 +19,8 @@ pub struct Planned<'a> {
     pub number: u64,
     /// What breaks.
     pub fault: &'a dyn Fault,
+    /// What breaks on top of it.
+    pub second: Option<&'a dyn Fault>,
     /// Decides upon whom and for how long.
     pub rng: Rng,
 }
@@ -28,7 +31,8 @@ impl Schedule {
     pub fn new(options: &Options) -> Self {
         let wanted = |name: &str| options.only.as_deref().is_none_or(|only| name.contains(only));
         let kinds = fault::all().into_iter().filter(|f| wanted(f.name()) && f.obstacle().is_none());
-        Self { rng: Rng::new(options.seed), kinds: kinds.collect(), deck: Vec::new(), number: 0 }
+        let (rng, pairs_percent) = (Rng::new(options.seed), options.pairs_percent);
+        Self { rng, kinds: kinds.collect(), deck: Vec::new(), number: 0, pairs_percent }
     }
 
     /// How many kinds it has.
@@ -45,8 +49,11 @@ impl Schedule {
         }
         let kind = self.deck.pop()?;
         self.number += 1;
-        let rng = Rng::new(self.rng.number());
-        Some(Planned { number: self.number, fault: self.kinds[kind].as_ref(), rng })
+        let mut rng = Rng::new(self.rng.number());
+        let others: Vec<usize> = (0..self.kinds.len()).filter(|other| *other != kind).collect();
+        let second = rng.pick(&others).filter(|_| rng.percent(self.pairs_percent));
+        let second = second.map(|other| self.kinds[other].as_ref());
+        Some(Planned { number: self.number, fault: self.kinds[kind].as_ref(), second, rng })
     }
 }
 
@@ -55,7 +62,8 @@ mod tests {
     use super::*;
 
     fn names(seed: u64, rounds: usize) -> Vec<(&'static str, u64)> {
-        let mut schedule = Schedule::new(&Options { seed, rounds: 0, only: None, told: false });
+        let mut schedule =
+            Schedule::new(&Options { seed, rounds: 0, only: None, told: false, pairs_percent: 15 });
         let next = |_| schedule.next().map(|mut planned| (planned.fault.name(), planned.rng.number()));
         (0..rounds).filter_map(next).collect()
     }
@@ -68,7 +76,9 @@ mod tests {
 
     #[test]
     fn every_kind_comes_before_one_comes_again() {
-        let kinds = Schedule::new(&Options { seed: 3, rounds: 0, only: None, told: false }).kinds();
+        let kinds =
+            Schedule::new(&Options { seed: 3, rounds: 0, only: None, told: false, pairs_percent: 15 })
+                .kinds();
         let mut first: Vec<_> = names(3, kinds).into_iter().map(|(name, _)| name).collect();
         first.sort_unstable();
         first.dedup();

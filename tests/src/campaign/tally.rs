@@ -44,6 +44,8 @@ pub struct Tally {
     pub seeds: Vec<u64>,
     /// Rounds.
     pub rounds: u64,
+    /// Faults that took a host or its guard from the others, one for each such host.
+    pub host_faults: u64,
     /// By kind of fault.
     pub kinds: BTreeMap<String, Kind>,
     /// Every failover within the formula's reach, in milliseconds.
@@ -83,6 +85,7 @@ impl Tally {
     pub fn add(&mut self, other: Self) {
         self.seeds.extend(other.seeds);
         self.rounds += other.rounds;
+        self.host_faults += other.host_faults;
         for (name, kind) in other.kinds {
             let own = self.kinds.entry(name).or_default();
             own.rounds += kind.rounds;

@@ -181,6 +181,26 @@ impl Host {
         self.start_under(&[])
     }
 
+    /// Starts the agent unless it runs.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn ensure_started(&mut self) -> Result<(), HarnessError> {
+        let runs = self.agent.as_mut().map(Started::ended).transpose()?.is_some_and(|ended| ended.is_none());
+        if runs { Ok(()) } else { self.start() }
+    }
+
+    /// Lets a process of the host go on that was stopped, if it is still there.
+    ///
+    /// # Errors
+    /// When the host's processes can't be listed.
+    pub fn resume(&self, pid: Pid) -> Result<(), HarnessError> {
+        if processes::inside(&self.namespace)?.contains(&pid) {
+            processes::signal(pid, Signal::SIGCONT);
+        }
+        Ok(())
+    }
+
     /// The same by a program that becomes the agent: one that sets limits or an environment.
     ///
     /// # Errors

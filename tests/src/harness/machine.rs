@@ -18,6 +18,8 @@ use super::{HarnessError, processes, tool, wait};
 
 /// How long making or ending one may take.
 const TURN_TIMEOUT: Duration = Duration::from_secs(10);
+/// An uptime that no machine of ours has: in nanoseconds it tells stamps of such a host from others.
+pub const STRANGE_UPTIME_S: i64 = 1_000_000_000;
 /// The init: it adopts what loses its parent and reaps it, for ever.
 const INIT: &str = "sleep infinity & wait";
 

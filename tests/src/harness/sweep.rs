@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::tool;
+use super::{control_group, tool};
 
 /// What the names of all namespaces of the harness begin with; the test's process id follows.
 pub const NAMESPACE_PREFIX: &str = "mt";
@@ -18,7 +18,20 @@ pub fn sweep() {
             eprintln!("cleaning up after another test: {error}");
         }
     }
+    for controller in names(Path::new(control_group::ROOT)) {
+        let controller = Path::new(control_group::ROOT).join(controller);
+        for name in names(&controller).into_iter().filter(|name| is_abandoned(name, NAMESPACE_PREFIX)) {
+            if let Err(error) = std::fs::remove_dir(controller.join(&name)) {
+                eprintln!("cleaning up after another test: {name}: {error}");
+            }
+        }
+    }
     let temporary = std::env::temp_dir();
+    for name in names(&temporary).into_iter().filter(|name| is_abandoned(name, NAMESPACE_PREFIX)) {
+        if let Err(error) = std::fs::remove_file(temporary.join(&name)) {
+            eprintln!("cleaning up after another test: {name}: {error}");
+        }
+    }
     for name in names(&temporary) {
         if is_abandoned(&name, DIRECTORY_PREFIX)
             && let Err(error) = std::fs::remove_dir_all(temporary.join(&name))

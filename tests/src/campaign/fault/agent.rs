@@ -39,7 +39,7 @@ fn kill(scene: &mut Scene, rng: &mut Rng, host: String) -> Result<Injury, Harnes
     let told = format!("kill -9 of the agent of {}", scene.describe(&host));
     let lasts = span_ms(rng, 0, 4_000);
     scene.cluster.host(&host)?.kill_agent()?;
-    let heal = Box::new(move |cluster: &mut crate::harness::Cluster| cluster.host(&host)?.start());
+    let heal = Box::new(move |cluster: &mut crate::harness::Cluster| cluster.host(&host)?.ensure_started());
     Ok(Injury { told, lasts, cost: Cost::nothing(), heal })
 }
 
@@ -77,9 +77,7 @@ fn freeze(scene: &mut Scene, rng: &mut Rng, host: &str) -> Result<Injury, Harnes
     let agent = scene.cluster.host(host)?.agent_pid();
     let agent = agent.ok_or_else(|| HarnessError::broken(format!("{host} has no agent")))?;
     processes::signal(agent, Signal::SIGSTOP);
-    let heal = Box::new(move |_: &mut crate::harness::Cluster| {
-        processes::signal(agent, Signal::SIGCONT);
-        Ok(())
-    });
+    let frozen = host.to_owned();
+    let heal = Box::new(move |cluster: &mut crate::harness::Cluster| cluster.host(&frozen)?.resume(agent));
     Ok(Injury { told, lasts, cost: Cost::nothing(), heal })
 }

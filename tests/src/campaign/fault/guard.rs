@@ -64,8 +64,6 @@ fn freeze(scene: &mut Scene, host: &str) -> Result<super::Heal, HarnessError> {
     let guard = scene.cluster.host(host)?.guard_pid();
     let guard = guard.ok_or_else(|| HarnessError::broken(format!("{host} has no guard")))?;
     processes::signal(guard, Signal::SIGSTOP);
-    Ok(Box::new(move |_: &mut Cluster| {
-        processes::signal(guard, Signal::SIGCONT);
-        Ok(())
-    }))
+    let host = host.to_owned();
+    Ok(Box::new(move |cluster: &mut Cluster| cluster.host(&host)?.resume(guard)))
 }

@@ -41,7 +41,7 @@ fn crash(scene: &mut Scene, rng: &mut Rng, host: String) -> Result<Injury, Harne
     let (lasts, fails_over) = if rng.percent(25) { (span_ms(rng, 0, 900), false) } else { (long(rng), true) };
     let cost = Cost { fails_over, ..Cost::host_lost(&host) }.with_recovery(Duration::from_secs(2));
     scene.cluster.host(&host)?.crash()?;
-    let heal = Box::new(move |cluster: &mut Cluster| cluster.host(&host)?.start());
+    let heal = Box::new(move |cluster: &mut Cluster| cluster.host(&host)?.ensure_started());
     Ok(Injury { told, lasts, cost, heal })
 }
 

@@ -64,6 +64,11 @@ impl Fault for Moved {
         // Only that service may stop there, but stamps of a host are judged together.
         let cost = Cost { hosts: BTreeSet::from([from.clone()]), ..Cost::nothing() };
         let heal = Box::new(|_: &mut Cluster| Ok(()));
-        Ok(Injury { told: format!("{service} moved from {from} to {to}"), lasts: span_ms(rng, 500, 1_500), cost, heal })
+        Ok(Injury {
+            told: format!("{service} moved from {from} to {to}"),
+            lasts: span_ms(rng, 500, 1_500),
+            cost,
+            heal,
+        })
     }
 }

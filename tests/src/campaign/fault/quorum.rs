@@ -18,7 +18,9 @@ impl Fault for AgentsKilled {
     fn inject(&self, scene: &mut Scene, rng: &mut Rng) -> Result<Injury, HarnessError> {
         scene.cluster.hosts_mut().iter_mut().try_for_each(Host::kill_agent)?;
         let cost = Cost { quorum_lost: true, ..Cost::nothing() }.with_recovery(Duration::from_secs(3));
-        let heal = Box::new(|cluster: &mut Cluster| cluster.hosts_mut().iter_mut().try_for_each(Host::start));
+        let heal = Box::new(|cluster: &mut Cluster| {
+            cluster.hosts_mut().iter_mut().try_for_each(Host::ensure_started)
+        });
         Ok(Injury { told: "kill -9 of all agents".to_owned(), lasts: span_ms(rng, 0, 3_000), cost, heal })
     }
 }
@@ -42,7 +44,7 @@ impl Fault for MajorityCrashed {
         }
         let cost = Cost { hosts: hosts.iter().cloned().collect(), quorum_lost: true, ..Cost::nothing() };
         let heal = Box::new(move |cluster: &mut Cluster| {
-            hosts.iter().try_for_each(|host| cluster.host(host)?.start())
+            hosts.iter().try_for_each(|host| cluster.host(host)?.ensure_started())
         });
         let cost = cost.with_recovery(Duration::from_secs(5));
         Ok(Injury { told, lasts: span_ms(rng, 500, 4_000), cost, heal })

@@ -38,13 +38,11 @@ impl Fault for Frozen {
         let (host, shims) = shims(scene, rng)?;
         let told = format!("SIGSTOP of the shim of {}", scene.describe(&host));
         shims.iter().for_each(|shim| processes::signal(*shim, Signal::SIGSTOP));
-        let heal = Box::new(move |_: &mut Cluster| {
-            shims.iter().filter(|shim| processes::is_alive(**shim)).for_each(|shim| {
-                processes::signal(*shim, Signal::SIGCONT);
-            });
-            Ok(())
+        let cost = Cost::services_of(&host);
+        let heal = Box::new(move |cluster: &mut Cluster| {
+            shims.iter().try_for_each(|shim| cluster.host(&host)?.resume(*shim))
         });
-        Ok(Injury { told, lasts: long(rng), cost: Cost::services_of(&host), heal })
+        Ok(Injury { told, lasts: long(rng), cost, heal })
     }
 }
 

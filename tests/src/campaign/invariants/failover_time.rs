@@ -59,9 +59,9 @@ pub fn judge(round: &Round<'_>) -> Vec<Violation> {
     if !round.cost.fails_over {
         return Vec::new();
     }
-    let late = failovers(round).into_iter().filter(|failover| {
-        failover.took > round.lenient(LIMIT, round.begun, failover.at)
-    });
+    let late = failovers(round)
+        .into_iter()
+        .filter(|failover| failover.took > round.lenient(LIMIT, round.begun, failover.at));
     late.map(|failover| {
         let text = format!(
             "{} took {:.0} ms from {} to {}, formula {:.0}",

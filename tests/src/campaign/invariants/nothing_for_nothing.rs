@@ -36,8 +36,8 @@ pub fn judge(round: &Round<'_>) -> Vec<Violation> {
 
 fn is_superseded(round: &Round<'_>, service: &Service, runs: &[&Run], ended: &Run) -> bool {
     let Copies::Replicated(wanted) = service.copies else { return false };
-    let others = runs.iter().filter(|run| {
-        run.path != ended.path && run.first_ns < ended.last_ns && run.last_ns > ended.last_ns
-    });
+    let others = runs
+        .iter()
+        .filter(|run| run.path != ended.path && run.first_ns < ended.last_ns && run.last_ns > ended.last_ns);
     !round.cost.hosts.is_empty() && others.count() >= wanted
 }

@@ -15,6 +15,7 @@ pub fn judge(round: &Round<'_>) -> Vec<Violation> {
     if took <= round.lenient(bound, round.healed, round.placed) {
         return Vec::new();
     }
-    let text = format!("every service ran again {:.0} ms after healing, bound {:.0}", millis(took), millis(bound));
+    let text =
+        format!("every service ran again {:.0} ms after healing, bound {:.0}", millis(took), millis(bound));
     vec![Violation::late(NAME, text)]
 }

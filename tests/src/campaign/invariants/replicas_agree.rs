@@ -47,7 +47,10 @@ pub fn differences(copies: &[v1::ClusterStatus]) -> Vec<Violation> {
     for copy in copies {
         let exclusive = copy.services.iter().filter(|service| service.mode == "exclusive");
         for service in exclusive.filter(|s| s.instances.iter().filter(|i| !i.superseded).count() > 1) {
-            found.push(Violation::wrong(NAME, format!("{} has two holders at {}", service.name, copy.answered_by)));
+            found.push(Violation::wrong(
+                NAME,
+                format!("{} has two holders at {}", service.name, copy.answered_by),
+            ));
         }
     }
     found

@@ -18,7 +18,13 @@ const MS: u64 = 1_000_000;
 
 fn run(node: &str, generation: u64, from_ms: u64, to_ms: u64) -> Run {
     let path = PathBuf::from(format!("{node}-{generation}-{from_ms}"));
-    Run { node: node.to_owned(), generation, first_ns: START + from_ms * MS, last_ns: START + to_ms * MS, path }
+    Run {
+        node: node.to_owned(),
+        generation,
+        first_ns: START + from_ms * MS,
+        last_ns: START + to_ms * MS,
+        path,
+    }
 }
 
 fn at(ms: u64) -> Moment {
@@ -126,7 +132,8 @@ fn replicas_that_differ_are_seen() {
     };
     let status = |instances: Vec<v1::InstanceStatus>| {
         let name = "db-1".to_owned();
-        let service = v1::ServiceStatus { name, mode: "exclusive".to_owned(), instances, ..Default::default() };
+        let service =
+            v1::ServiceStatus { name, mode: "exclusive".to_owned(), instances, ..Default::default() };
         v1::ClusterStatus { services: vec![service], ..Default::default() }
     };
     let one = status(vec![instance("n1")]);

@@ -33,6 +33,11 @@ pub trait Fault {
         None
     }
 
+    /// Whether nothing else may break meanwhile: its steps need a cluster that answers, or a host that stays as it is.
+    fn is_alone(&self) -> bool {
+        false
+    }
+
     /// Breaks something.
     ///
     /// # Errors

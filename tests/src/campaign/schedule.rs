@@ -50,8 +50,10 @@ impl Schedule {
         let kind = self.deck.pop()?;
         self.number += 1;
         let mut rng = Rng::new(self.rng.number());
-        let others: Vec<usize> = (0..self.kinds.len()).filter(|other| *other != kind).collect();
-        let second = rng.pick(&others).filter(|_| rng.percent(self.pairs_percent));
+        let may_meet = |other: &usize| *other != kind && !self.kinds[*other].is_alone();
+        let others: Vec<usize> = (0..self.kinds.len()).filter(may_meet).collect();
+        let meets = rng.percent(self.pairs_percent) && !self.kinds[kind].is_alone();
+        let second = rng.pick(&others).filter(|_| meets);
         let second = second.map(|other| self.kinds[other].as_ref());
         Some(Planned { number: self.number, fault: self.kinds[kind].as_ref(), second, rng })
     }

@@ -88,6 +88,17 @@ impl ControlGroup {
         Ok(())
     }
 
+    /// Whether the limit was ever met: a fault that nobody felt is none.
+    #[must_use]
+    pub fn was_felt(&self) -> bool {
+        let read = |file: &str| std::fs::read_to_string(self.path.join(file)).unwrap_or_default();
+        let throttled = read("cpu.stat")
+            .lines()
+            .any(|line| line.strip_prefix("nr_throttled ").is_some_and(|count| count.trim() != "0"));
+        let failed = read("memory.failcnt");
+        throttled || !matches!(failed.trim(), "" | "0")
+    }
+
     /// Lets the members go and removes it.
     ///
     /// # Errors

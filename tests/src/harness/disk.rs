@@ -53,10 +53,14 @@ impl Disk {
         let disk = Self { image, is_stalled: false };
         let data = text(&host.data_dir());
         let before = text(&host.dir().join("data-before"));
-        run(host, "cp", &["-a", "--reflink=auto", &data, &before])?;
+        // Nothing old must be found where the disk is mounted, should it ever be missing there.
+        run(host, "mv", &[&data, &before])?;
+        run(host, "mkdir", &[&data])?;
         disk.mount(host)?;
         run(host, "cp", &["-a", &format!("{before}/."), &data])?;
         run(host, "rm", &["-rf", &before])?;
+        // What was copied counts as synced long ago.
+        run(host, "sync", &["--file-system", &data])?;
         Ok(disk)
     }
 

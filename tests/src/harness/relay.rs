@@ -12,7 +12,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -50,6 +50,7 @@ pub struct Relay {
     switch: String,
     host: String,
     nodes: Vec<PathBuf>,
+    carried: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -73,6 +74,7 @@ impl Relay {
             switch: switch.clone(),
             host: host.to_owned(),
             nodes: Vec::new(),
+            carried: Arc::default(),
             stop: Arc::default(),
             threads: Vec::new(),
         };
@@ -85,7 +87,11 @@ impl Relay {
         let pairs = [(host_side.0, bridge_side.1, 0), (bridge_side.0, host_side.1, 1)];
         for (from, to, number) in pairs {
             let (stop, rng) = (Arc::clone(&relay.stop), Rng::new(weather.seed.wrapping_add(number)));
-            relay.threads.push(std::thread::spawn(move || carry(from, to, weather, rng, &stop)));
+            let carried = Arc::clone(&relay.carried);
+            relay.threads.push(std::thread::spawn(move || {
+                let frames = carry(from, to, weather, rng, &stop);
+                carried.fetch_add(frames, Ordering::Relaxed);
+            }));
         }
         Ok(relay)
     }
@@ -117,7 +123,11 @@ impl Relay {
         let Self { switch, host, .. } = &self;
         tool::ip(&format!("-n {switch} link del {host}-h"))?;
         tool::ip(&format!("-n {switch} link del {host}-o"))?;
-        tool::ip(&format!("-n {switch} link set {host} master sw0 up"))
+        tool::ip(&format!("-n {switch} link set {host} master sw0 up"))?;
+        if self.carried.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        Err(HarnessError::broken(format!("the relay of {host} carried nothing")))
     }
 
     fn end_threads(&mut self) {
@@ -168,17 +178,17 @@ fn probe() -> Result<(), HarnessError> {
     opened.map(drop)
 }
 
-/// Carries frames one way.
-fn carry(mut from: File, mut to: File, weather: Weather, mut rng: Rng, stop: &AtomicBool) {
+/// Carries frames one way; how many arrived.
+fn carry(mut from: File, mut to: File, weather: Weather, mut rng: Rng, stop: &AtomicBool) -> u64 {
     // By the moment when they are due, and a number, because two may be due at once.
     let mut queue: BTreeMap<(Moment, u64), Vec<u8>> = BTreeMap::new();
     let mut buffer = vec![0; FRAME_BYTES];
-    let (mut number, mut last_due) = (0, Moment(0));
+    let (mut number, mut arrived, mut last_due) = (0, 0, Moment(0));
     while !stop.load(Ordering::Relaxed) {
         let now = Moment::now();
         while let Some(entry) = queue.first_entry().filter(|entry| entry.key().0 <= now) {
             // A frame that can't be sent is one that was lost.
-            let _lost = to.write(&entry.remove());
+            arrived += u64::from(to.write(&entry.remove()).is_ok());
         }
         let next = queue.first_key_value().map_or(LOOK_EVERY, |((due, _), _)| due.since(now).min(LOOK_EVERY));
         let wait_ms = u16::try_from(next.as_millis().max(1)).unwrap_or(1);
@@ -202,4 +212,5 @@ fn carry(mut from: File, mut to: File, weather: Weather, mut rng: Rng, stop: &At
             }
         }
     }
+    arrived
 }

@@ -56,6 +56,11 @@ impl Fault for RateOff {
         no_library()
     }
 
+    // A guard that is started meanwhile would run with these clocks too, and set the kernel's timer by them.
+    fn is_alone(&self) -> bool {
+        true
+    }
+
     fn inject(&self, scene: &mut Scene, rng: &mut Rng) -> Result<Injury, HarnessError> {
         let rate = if rng.percent(50) { "+0 x1.005" } else { "+0 x0.995" };
         let host = scene.victim(rng)?;
@@ -82,8 +87,12 @@ fn under(
     let name = name.to_owned();
     let heal = Box::new(move |cluster: &mut Cluster| {
         let host = cluster.host(&name)?;
+        let is_faked = host.agent_pid().is_some_and(|agent| {
+            std::fs::read_to_string(format!("/proc/{agent}/maps")).is_ok_and(|maps| maps.contains("faketime"))
+        });
         host.kill_agent()?;
-        host.start()
+        host.start()?;
+        if is_faked { Ok(()) } else { Err(HarnessError::broken("the agent ran without libfaketime")) }
     });
     Ok(Injury { told, lasts: long(rng), cost: Cost::nothing(), heal })
 }

@@ -24,6 +24,10 @@ impl Fault for Full {
         Disk::obstacle()
     }
 
+    fn is_alone(&self) -> bool {
+        true
+    }
+
     fn inject(&self, scene: &mut Scene, rng: &mut Rng) -> Result<Injury, HarnessError> {
         let (host, disk, told) = moved(scene, rng)?;
         disk.fill(scene.cluster.host(&host)?)?;
@@ -43,6 +47,10 @@ impl Fault for Stalled {
         Disk::obstacle()
     }
 
+    fn is_alone(&self) -> bool {
+        true
+    }
+
     fn inject(&self, scene: &mut Scene, rng: &mut Rng) -> Result<Injury, HarnessError> {
         let (host, mut disk, told) = moved(scene, rng)?;
         disk.stall(scene.cluster.host(&host)?)?;
@@ -60,6 +68,10 @@ impl Fault for PowerCut {
 
     fn obstacle(&self) -> Option<String> {
         Disk::obstacle()
+    }
+
+    fn is_alone(&self) -> bool {
+        true
     }
 
     fn inject(&self, scene: &mut Scene, rng: &mut Rng) -> Result<Injury, HarnessError> {

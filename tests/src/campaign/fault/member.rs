@@ -20,6 +20,10 @@ impl Fault for LeftAndJoined {
         "host left and joined anew"
     }
 
+    fn is_alone(&self) -> bool {
+        true
+    }
+
     fn inject(&self, scene: &mut Scene, rng: &mut Rng) -> Result<Injury, HarnessError> {
         let host = scene.victim(rng)?;
         let told = format!("{} leaves", scene.describe(&host));

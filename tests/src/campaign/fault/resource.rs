@@ -36,9 +36,15 @@ impl Fault for ProcessorStarved {
         group.limit_processor(STARVED_PERCENT)?;
         group.take_all(scene.cluster.host(&host)?.namespace())?;
         let cost = Cost::services_of(&host).with_recovery(Duration::from_secs(5));
-        let heal = Box::new(move |_: &mut Cluster| group.remove());
+        let heal = Box::new(move |_: &mut Cluster| end(&group));
         Ok(Injury { told, lasts: long(rng), cost, heal })
     }
+}
+
+fn end(group: &ControlGroup) -> Result<(), HarnessError> {
+    let was_felt = group.was_felt();
+    group.remove()?;
+    if was_felt { Ok(()) } else { Err(HarnessError::broken("a limit was never met")) }
 }
 
 /// The whole machine computes: guards and voters' halves have a better priority, so nothing stops.
@@ -88,7 +94,7 @@ impl Fault for MemoryExhausted {
         let heal = Box::new(move |cluster: &mut Cluster| {
             let host = cluster.host(&host)?;
             host.kill_agent()?;
-            group.remove()?;
+            end(&group)?;
             host.start()
         });
         Ok(Injury { told, lasts: long(rng), cost: Cost::nothing(), heal })

@@ -44,6 +44,10 @@ impl Fault for RollingRestart {
         "agents restarted in turn"
     }
 
+    fn is_alone(&self) -> bool {
+        true
+    }
+
     fn inject(&self, scene: &mut Scene, rng: &mut Rng) -> Result<Injury, HarnessError> {
         for host in scene.cluster.others(&[]) {
             scene.cluster.host(&host)?.stop_agent()?;

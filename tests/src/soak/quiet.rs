@@ -10,7 +10,7 @@ use crate::harness::wait::{self, Moment};
 use crate::harness::{Cluster, HarnessError, binaries};
 
 /// Hosts; all of them vote.
-const HOSTS: usize = 3;
+const HOSTS: u8 = 3;
 /// Between two looks at whether the time is up.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long the services may take to start.
@@ -53,7 +53,7 @@ impl Stage for Quiet {
             Err(error) => return Section::broken(&self.name(), &error.to_string()),
         };
         let mut section = Section::new(&self.name());
-        let node_minutes = seen.watched.as_secs_f64() / 60.0 * HOSTS as f64;
+        let node_minutes = seen.watched.as_secs_f64() / 60.0 * f64::from(HOSTS);
         section.measure("minutes of nodes watched", (node_minutes * 10.0).round() / 10.0);
         section.count("services ended for nothing", seen.kills as u64);
         if seen.kills > self.allowed(seen.watched) {
@@ -70,13 +70,13 @@ impl Quiet {
         if self.loss_percent < 20 {
             return 0;
         }
-        let days = (watched.as_secs() * HOSTS as u64).div_ceil(DAY.as_secs());
+        let days = (watched.as_secs() * u64::from(HOSTS)).div_ceil(DAY.as_secs());
         // A lapse ends every exclusive service of its host.
         usize::try_from(days).unwrap_or(1) * SERVICES.iter().filter(|service| service.is_exclusive()).count()
     }
 
     fn watch(&self, limit: &Limit<'_>) -> Result<Seen, HarnessError> {
-        let mut cluster = Cluster::start(HOSTS)?;
+        let mut cluster = Cluster::start(HOSTS.into())?;
         let (muster, stamps) = (cluster.binaries().muster.clone(), cluster.stamps().clone());
         let files: String =
             SERVICES.iter().map(|service| service.file(&muster, stamps.directory())).collect();
@@ -86,7 +86,7 @@ impl Quiet {
         let living = || -> Result<usize, HarnessError> {
             SERVICES.iter().try_fold(0, |sum, service| Ok(sum + ledger.living(service)?.len()))
         };
-        let wanted: usize = SERVICES.iter().map(|service| service.wanted(HOSTS)).sum();
+        let wanted: usize = SERVICES.iter().map(|service| service.wanted(HOSTS.into())).sum();
         wait::until(START, "every service to run", || {
             let living = living().map_err(|e| e.to_string())?;
             if living == wanted { Ok(()) } else { Err(format!("{living} of {wanted} run")) }

@@ -37,7 +37,7 @@ pub fn play(options: &Options, is_over: impl Fn() -> bool) -> Result<Tally, Harn
         if is_over() || campaign.is_broken() {
             break;
         }
-        let Some(planned) = schedule.next() else { break };
+        let Some(planned) = schedule.draw() else { break };
         campaign.round(planned);
     }
     Ok(campaign.close())

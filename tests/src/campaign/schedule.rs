@@ -42,7 +42,7 @@ impl Schedule {
     }
 
     /// The next round; `None` when there is no kind of fault.
-    pub fn next(&mut self) -> Option<Planned<'_>> {
+    pub fn draw(&mut self) -> Option<Planned<'_>> {
         if self.deck.is_empty() {
             let all: Vec<usize> = (0..self.kinds.len()).collect();
             self.deck = self.rng.shuffled(&all);
@@ -66,7 +66,7 @@ mod tests {
     fn names(seed: u64, rounds: usize) -> Vec<(&'static str, u64)> {
         let mut schedule =
             Schedule::new(&Options { seed, rounds: 0, only: None, told: false, pairs_percent: 15 });
-        let next = |_| schedule.next().map(|mut planned| (planned.fault.name(), planned.rng.number()));
+        let next = |_| schedule.draw().map(|mut planned| (planned.fault.name(), planned.rng.number()));
         (0..rounds).filter_map(next).collect()
     }
 

@@ -11,7 +11,7 @@ use crate::sim::rng::Rng;
 /// What is left of one processor for a starved host.
 const STARVED_PERCENT: u64 = 5;
 /// Too little for an agent to start in.
-const MEMORY_BYTES: u64 = 12 << 20;
+const MEMORY_BYTES: u64 = 4 << 20;
 /// Too few for an agent to serve with.
 const DESCRIPTORS: &str = "--nofile=40:40";
 /// Processes that compute without end, on two processors.
@@ -89,7 +89,7 @@ impl Fault for MemoryExhausted {
         group.limit_memory(MEMORY_BYTES)?;
         let agent = scene.cluster.host(&host)?;
         agent.kill_agent()?;
-        let enter = format!("echo $$ > {}; exec \"$@\"", group.members().display());
+        let enter = format!("echo $$ > {} && exec \"$@\"", group.members().display());
         agent.start_under(&["/bin/sh", "-c", &enter, "sh"])?;
         let heal = Box::new(move |cluster: &mut Cluster| {
             let host = cluster.host(&host)?;

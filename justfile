@@ -28,6 +28,7 @@ bench *ARGS:
     cargo build --release -p muster -p musterctl
     cargo run --release -p muster-tests --bin bench -- {{ARGS}}
 
-# The long form of the lease simulation: so many seeds for each rule set.
-soak SEEDS="100000":
-    MUSTER_SIM_SEEDS={{SEEDS}} cargo test --release -p muster-tests --test lease_sim -- --nocapture
+# The long forms of the tests for so many minutes, and one table (docs/soak.md); needs root.
+soak MINUTES="60" *ARGS:
+    cargo build --release -p muster -p musterctl
+    cargo run --release -p muster-tests --bin soak -- {{MINUTES}} {{ARGS}}

@@ -7,12 +7,10 @@
 
 #![allow(clippy::print_stdout, reason = "the story is printed")]
 
-use std::ops::Range;
 use std::thread;
 
-use muster_tests::sim::check::Violation;
 use muster_tests::sim::protocol::Protocol;
-use muster_tests::sim::{first_unsafe, mutants, run, sound};
+use muster_tests::sim::{first_unsafe, mutants, run, sound, survey};
 
 /// How many seeds the sound protocol survives with each change.
 const SOUND_SEEDS: u64 = 3000;
@@ -37,23 +35,14 @@ fn end_of_story(protocol: Protocol, seed: u64) -> String {
     format!("seed {seed}, after {skipped} lines:\n{}", story[skipped..].join("\n"))
 }
 
-fn first_failure(seeds: Range<u64>) -> Option<(u64, Violation)> {
-    seeds.into_iter().find_map(|seed| Some((seed, run(sound(), seed, false).violation?)))
-}
-
 #[test]
 fn the_sound_protocol_survives_every_seed() {
     let seeds = number_from("MUSTER_SIM_SEEDS").unwrap_or(SOUND_SEEDS);
-    let share = seeds.div_ceil(workers());
-    let failures: Vec<(u64, Violation)> = thread::scope(|scope| {
-        let ranges = (0..workers()).map(|worker| worker * share..((worker + 1) * share).min(seeds));
-        let running: Vec<_> = ranges.map(|range| scope.spawn(|| first_failure(range))).collect();
-        running.into_iter().filter_map(|worker| worker.join().expect("a worker does not panic")).collect()
-    });
-    if let Some((seed, violation)) = failures.first() {
+    let survey = survey(0..seeds, || false);
+    print!("{}", survey.tally);
+    if let Some((seed, violation)) = survey.failures.first() {
         panic!("{violation}\n{}", end_of_story(sound(), *seed));
     }
-    println!("{seeds} seeds: never two, every task dead by its deadline, everything runs again");
 }
 
 #[test]

@@ -40,6 +40,8 @@ mutants! {
     // R4.
     KillsAtTheDeadline { fn kill_budget_ms(_kill_budget_ms: u32) -> u32 { 0 } }
     // R5.
+    PromisesNameTheRequestedMembership { const PROMISE_NAMES_OWN_MEMBERSHIP: bool = false; }
+    PromisesNameTheRequestedReopens { const PROMISE_NAMES_OWN_REOPENS: bool = false; }
     PromisesAtAnyAge { const PROMISE_NEEDS_AGE: bool = false; }
     // R6.
     NoResetAtStart { const RESET_ON_START: bool = false; }

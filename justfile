@@ -46,4 +46,4 @@ soak SEEDS="100000":
 
 # Writes the generated tables of docs/proof.md.
 proof-tables:
-    MUSTER_WRITE_DOCS=1 cargo test -p muster-tests --test lease_model --test lease_sim -- every sound_rules
+    MUSTER_WRITE_DOCS=1 cargo test -p muster-tests --test lease_model --test lease_sim -- every_mutant sound_rules

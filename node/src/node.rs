@@ -164,7 +164,8 @@ where
     let (replica, published) = NodeReplica::new(acks.clone(), ground.history.clone());
     let bystander = Acks::new(VoterIdentity { boot: BootId(0), ..acks.identity() });
     let follower = replica.beside(bystander);
-    let (raft, service) = start_raft(&origin, &directory, &acks, &ground, replica).await?;
+    let raft_options = raft_options(&origin, &directory, &acks, &ground, replica);
+    let (raft, service) = raft::start_on(raft_options, Arc::clone(&ground.log)).await?;
     let running = CancellationToken::new();
     let tasks = TaskTracker::new();
     let history = ground.history.clone();
@@ -207,14 +208,14 @@ fn random_boot() -> Result<BootId, getrandom::Error> {
     Ok(BootId(getrandom::u64()?.max(1)))
 }
 
-async fn start_raft<I>(
+fn raft_options<I>(
     origin: &Origin,
     directory: &DataDirectory,
     acks: &Acks,
     ground: &Ground<I>,
     replica: NodeReplica,
-) -> Result<(RaftHandle, RaftService), NodeError> {
-    let options = raft::Options {
+) -> raft::Options {
+    raft::Options {
         id: origin.me.0,
         group: Group { cluster_id: origin.cluster.0, incarnation: origin.incarnation.0 },
         timing: origin.seed.timing,
@@ -223,8 +224,7 @@ async fn start_raft<I>(
         gate: Arc::new(acks.clone()),
         replica: Box::new(replica),
         snapshot_every: ground.snapshot_every,
-    };
-    Ok(raft::start_on(options, Arc::clone(&ground.log)).await?)
+    }
 }
 
 struct Parts {

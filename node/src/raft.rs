@@ -25,7 +25,7 @@ pub use self::error::{ChangeError, ProposeError, ReadError};
 pub use self::handle::{LeadershipWatch, RaftHandle};
 pub use self::log_store::VoterGate;
 pub use self::network::Group;
-pub use self::network::link::{Dial, DialError, PlainDial};
+pub use self::network::link::{Dial, DialError, PlainDial, endpoint};
 pub use self::network::server::RaftService;
 pub use self::replica::{FatalApply, Frozen, MembershipView, Replica};
 pub use self::status::{Leadership, RaftStatus, Role};

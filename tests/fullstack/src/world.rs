@@ -1,0 +1,140 @@
+//! All hosts together, step by step.
+
+use std::path::{Path, PathBuf};
+
+use muster_tests::sim::rng::Rng;
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{self, Invitation, Setting};
+use crate::disk::Disk;
+use crate::kernel;
+use crate::machine::{Machine, Place, Skew};
+use crate::network::Network;
+use crate::process::{Exit, Process};
+use crate::trace;
+
+/// One step. What is sent in it arrives in a later one.
+pub const STEP_NS: u64 = 1_000_000;
+
+/// The world.
+pub struct World {
+    now_ns: u64,
+    rng: Rng,
+    /// Between all hosts.
+    pub network: Network,
+    /// The hosts.
+    pub machines: Vec<Machine>,
+    /// Whoever sits at another host and calls the API.
+    pub operators: Vec<Process>,
+    profile: &'static str,
+    snapshot_every: u64,
+    invitation: Invitation,
+}
+
+impl World {
+    /// `count` hosts that have just been switched on; the first one has made a cluster, the others want to join.
+    ///
+    /// # Errors
+    /// When the directory can't be used.
+    pub fn new(seed: u64, count: u8, root: &Path) -> Result<Self, String> {
+        let mut rng = Rng::new(seed);
+        let machine = |number: u8, rng: &mut Rng| Machine {
+            place: Place {
+                number,
+                name: format!("n{number}"),
+                data_dir: root.join(format!("n{number}")),
+                skew: Skew::random(rng),
+            },
+            disk: Disk::new(rng.number()),
+            agent: None,
+            guard: None,
+            powered: true,
+        };
+        let machines: Vec<Machine> = (1..=count).map(|number| machine(number, &mut rng)).collect();
+        kernel::begin(rng.number(), machines[0].place.skew.read(0));
+        let profile = "lan";
+        let token = agent::init(&machines[0].place, profile)?;
+        let agents = machines.iter().map(|machine| machine.place.agent().to_string()).collect();
+        let network = Network::new(rng.number());
+        let mut world = Self {
+            now_ns: 0,
+            rng,
+            network,
+            machines,
+            operators: Vec::new(),
+            profile,
+            snapshot_every: 200,
+            invitation: Invitation { token, agents },
+        };
+        for index in 0..world.machines.len() {
+            world.start_agent(index);
+        }
+        Ok(world)
+    }
+
+    /// The world's time.
+    #[must_use]
+    pub fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    /// Starts a host's agent, unless it runs.
+    pub fn start_agent(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        if machine.agent.is_some() || !machine.powered {
+            return;
+        }
+        let setting = Setting {
+            place: machine.place.clone(),
+            network: self.network.clone(),
+            disk: machine.disk.clone(),
+            profile: self.profile,
+            snapshot_every: self.snapshot_every,
+            invitation: Some(self.invitation.clone()),
+            stop: CancellationToken::new(),
+        };
+        let clocks = machine.place.skew.read(self.now_ns);
+        kernel::set_clocks(clocks);
+        machine.agent = Some(Process::start(clocks.monotonic_ns, agent::run(setting)));
+        trace::line(&format!("{}: the agent starts", machine.place.name));
+    }
+
+    /// One step.
+    pub fn step(&mut self) {
+        self.now_ns += STEP_NS;
+        trace::now(self.now_ns, "world");
+        self.network.advance(self.now_ns);
+        for index in 0..self.machines.len() {
+            self.run_agent(index);
+        }
+    }
+
+    fn run_agent(&mut self, index: usize) {
+        let now_ns = self.now_ns;
+        let machine = &mut self.machines[index];
+        let Some(agent) = &mut machine.agent else { return };
+        let clocks = machine.place.skew.read(now_ns);
+        kernel::set_clocks(clocks);
+        trace::now(now_ns, &machine.place.name);
+        if let Some(exit) = agent.run(now_ns, clocks.monotonic_ns) {
+            machine.agent = None;
+            self.agent_ended(index, &exit);
+        }
+    }
+
+    fn agent_ended(&mut self, index: usize, exit: &Exit) {
+        trace::line(&format!("{}: the agent ended: {exit:?}", self.machines[index].place.name));
+    }
+
+    /// A directory for the files of the run.
+    #[must_use]
+    pub fn scratch() -> PathBuf {
+        let memory = Path::new("/dev/shm");
+        if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
+    }
+
+    /// The source of chance of the run.
+    pub fn rng(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+}

@@ -33,6 +33,18 @@ static MONOTONIC: AtomicU64 = AtomicU64::new(0);
 static BOOTTIME: AtomicU64 = AtomicU64::new(0);
 static RAW: AtomicU64 = AtomicU64::new(0);
 static WALL: AtomicU64 = AtomicU64::new(0);
+static WORLD: AtomicU64 = AtomicU64::new(0);
+
+/// The world's own time, which no process of a host can see.
+pub fn set_world_ns(now_ns: u64) {
+    WORLD.store(now_ns, Ordering::Relaxed);
+}
+
+/// The world's own time, for what stands for a part of a host's kernel.
+#[must_use]
+pub fn world_ns() -> u64 {
+    WORLD.load(Ordering::Relaxed)
+}
 
 /// From now on this process lives in a simulation with that seed.
 pub fn begin(seed: u64, clocks: Clocks) {

@@ -10,9 +10,13 @@
 
 pub mod agent;
 pub mod disk;
+pub mod guard;
+pub mod invariants;
 pub mod kernel;
 pub mod machine;
+pub mod mutant;
 pub mod network;
 pub mod process;
+pub mod tasks;
 pub mod trace;
 pub mod world;

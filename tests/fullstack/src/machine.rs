@@ -8,6 +8,7 @@ use muster_tests::sim::rng::Rng;
 use crate::disk::Disk;
 use crate::kernel::Clocks;
 use crate::process::Process;
+use crate::tasks::Tasks;
 
 /// When the simulated world begins, in milliseconds since 1970.
 const EPOCH_MS: u64 = 1_700_000_000_000;
@@ -77,6 +78,8 @@ pub struct Place {
     pub number: u8,
     /// Its name.
     pub name: String,
+    /// How its guard's lines in the trace begin.
+    pub guard_name: String,
     /// Its data directory.
     pub data_dir: PathBuf,
     /// How its clocks go.
@@ -115,6 +118,8 @@ pub struct Machine {
     pub place: Place,
     /// Under the Raft log.
     pub disk: Disk,
+    /// Its kernel, as far as its guard uses it.
+    pub tasks: Tasks,
     /// The agent.
     pub agent: Option<Process>,
     /// The guard.

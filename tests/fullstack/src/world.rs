@@ -7,11 +7,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Invitation, Setting};
 use crate::disk::Disk;
-use crate::kernel;
+use crate::invariants::Checker;
 use crate::machine::{Machine, Place, Skew};
+use crate::mutant::Mutant;
 use crate::network::Network;
 use crate::process::{Exit, Process};
+use crate::tasks::Tasks;
 use crate::trace;
+use crate::{guard, kernel};
 
 /// One step. What is sent in it arrives in a later one.
 pub const STEP_NS: u64 = 1_000_000;
@@ -26,8 +29,11 @@ pub struct World {
     pub machines: Vec<Machine>,
     /// Whoever sits at another host and calls the API.
     pub operators: Vec<Process>,
+    /// Judges the run.
+    pub checker: Checker,
     profile: &'static str,
     snapshot_every: u64,
+    mutant: Option<Mutant>,
     invitation: Invitation,
 }
 
@@ -36,16 +42,19 @@ impl World {
     ///
     /// # Errors
     /// When the directory can't be used.
-    pub fn new(seed: u64, count: u8, root: &Path) -> Result<Self, String> {
+    pub fn new(seed: u64, count: u8, root: &Path, mutant: Option<Mutant>) -> Result<Self, String> {
         let mut rng = Rng::new(seed);
+        let checker = Checker::default();
         let machine = |number: u8, rng: &mut Rng| Machine {
             place: Place {
                 number,
                 name: format!("n{number}"),
+                guard_name: format!("n{number} guard"),
                 data_dir: root.join(format!("n{number}")),
                 skew: Skew::random(rng),
             },
             disk: Disk::new(rng.number()),
+            tasks: Tasks::new(&format!("n{number}"), checker.clone()),
             agent: None,
             guard: None,
             powered: true,
@@ -62,11 +71,14 @@ impl World {
             network,
             machines,
             operators: Vec::new(),
+            checker,
             profile,
             snapshot_every: 200,
+            mutant,
             invitation: Invitation { token, agents },
         };
         for index in 0..world.machines.len() {
+            world.start_guard(index);
             world.start_agent(index);
         }
         Ok(world)
@@ -99,13 +111,48 @@ impl World {
         trace::line(&format!("{}: the agent starts", machine.place.name));
     }
 
+    /// Starts a host's guard, unless it runs.
+    pub fn start_guard(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        if machine.guard.is_some() || !machine.powered {
+            return;
+        }
+        let setting = guard::Setting {
+            place: machine.place.clone(),
+            network: self.network.clone(),
+            tasks: machine.tasks.clone(),
+            mutant: self.mutant,
+        };
+        let clocks = machine.place.skew.read(self.now_ns);
+        kernel::set_clocks(clocks);
+        machine.guard = Some(Process::start(clocks.monotonic_ns, guard::run(setting)));
+        trace::line(&format!("{}: the guard starts", machine.place.name));
+    }
+
     /// One step.
     pub fn step(&mut self) {
         self.now_ns += STEP_NS;
+        kernel::set_world_ns(self.now_ns);
         trace::now(self.now_ns, "world");
         self.network.advance(self.now_ns);
         for index in 0..self.machines.len() {
+            let machine = &mut self.machines[index];
+            machine.tasks.advance(self.now_ns, machine.place.skew.read(self.now_ns));
+            self.run_guard(index);
             self.run_agent(index);
+        }
+    }
+
+    fn run_guard(&mut self, index: usize) {
+        let now_ns = self.now_ns;
+        let machine = &mut self.machines[index];
+        let Some(guard) = &mut machine.guard else { return };
+        let clocks = machine.place.skew.read(now_ns);
+        kernel::set_clocks(clocks);
+        trace::now(now_ns, &machine.place.guard_name);
+        if let Some(exit) = guard.run(now_ns, clocks.monotonic_ns) {
+            machine.guard = None;
+            trace::line(&format!("{}: the guard ended: {exit:?}", machine.place.name));
         }
     }
 

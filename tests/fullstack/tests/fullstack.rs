@@ -8,7 +8,7 @@ fn main() {
     let seconds: u64 = std::env::args().nth(2).and_then(|s| s.parse().ok()).unwrap_or(10);
     let root = tempfile::tempdir_in(World::scratch()).unwrap();
     trace::begin(telling, &root.path().display().to_string());
-    let mut world = World::new(seed, 3, root.path()).unwrap();
+    let mut world = World::new(seed, 3, root.path(), None).unwrap();
     for _ in 0..seconds * 1000 {
         world.step();
     }

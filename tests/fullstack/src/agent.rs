@@ -13,7 +13,7 @@ use muster::command::init;
 use muster::config::Config;
 use muster::node::ground::Ground;
 use muster::node::{self, RunOptions};
-use muster::raft::Dial;
+use muster::raft::{Dial, VoterGate};
 use muster::seed::Seed;
 use muster::storage::directory::{DataDirectory, Identity};
 use muster::storage::history::History;
@@ -28,7 +28,8 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::disk::Disk;
 use crate::machine::Place;
-use crate::network::{Network, SimDial};
+use crate::mutant::Mutant;
+use crate::network::{Network, SimDial, SimUdp};
 use crate::process::Exit;
 
 /// How often the voter's half is told that it is awake; as the product's own thread does.
@@ -55,6 +56,8 @@ pub struct Setting {
     pub invitation: Option<Invitation>,
     /// Ends it in order.
     pub stop: CancellationToken,
+    /// What is wrong with it, in a run that is to be caught.
+    pub mutant: Option<Mutant>,
 }
 
 /// What an operator types behind `muster join`.
@@ -105,6 +108,7 @@ pub async fn run(setting: Setting) -> Exit {
     let incoming = setting.network.listen(setting.place.agent()).map_err(|e| e.to_string())?;
     let dialer = Arc::new(SimDial { network: setting.network.clone(), from: setting.place.ip() });
     let (network, place) = (setting.network.clone(), setting.place.clone());
+    let open_gate = setting.mutant == Some(Mutant::OpenGate);
     let ground = Ground {
         log: setting.disk.open(),
         snapshot_every: setting.snapshot_every,
@@ -117,7 +121,7 @@ pub async fn run(setting: Setting) -> Exit {
         http: Vec::new(),
         heartbeats: Box::new(move |acks, fenced| {
             let socket = network.datagrams(place.agent())?;
-            let answering = tokio::spawn(answer_heartbeats(acks, fenced, socket));
+            let answering = tokio::spawn(answer_heartbeats(acks, fenced, socket, open_gate));
             Ok(Box::new(AbortOnDropHandle::new(answering)) as Box<dyn Send>)
         }),
     };
@@ -126,10 +130,13 @@ pub async fn run(setting: Setting) -> Exit {
 }
 
 /// The product does this on a thread of its own, with sockets of its own.
-async fn answer_heartbeats(acks: Acks, fenced: mpsc::Sender<SessionId>, socket: crate::network::SimUdp) {
+async fn answer_heartbeats(acks: Acks, fenced: mpsc::Sender<SessionId>, socket: SimUdp, open_gate: bool) {
     loop {
         let first = tokio::time::timeout(TICK, socket.receive()).await.ok();
         acks.tick();
+        if open_gate {
+            acks.truncated(None);
+        }
         let mut next = first;
         while let Some((from, content)) = next {
             if let Some((bytes, length)) = acks.answer(&content, &fenced) {

@@ -26,23 +26,25 @@ pub struct Manners {
     pub sync_max: Duration,
     /// Every write fails.
     pub fails: bool,
-    /// A mutant: it says that a write is synced before it is.
-    pub lies: bool,
 }
 
 impl Manners {
     /// A fast and honest disk.
-    pub const GOOD: Self = Self {
-        sync_min: Duration::from_millis(1),
-        sync_max: Duration::from_millis(3),
-        fails: false,
-        lies: false,
-    };
+    pub const GOOD: Self =
+        Self { sync_min: Duration::from_millis(1), sync_max: Duration::from_millis(3), fails: false };
+
+    /// One that fails.
+    pub const BROKEN: Self = Self { fails: true, ..Self::GOOD };
+
+    /// One that stalls.
+    pub const SLOW: Self =
+        Self { sync_min: Duration::from_millis(100), sync_max: Duration::from_secs(5), fails: false };
 }
 
 struct Platter {
     rng: Rng,
     manners: Manners,
+    lies: bool,
     /// What survives a loss of power.
     synced: Image,
     /// What a reader sees.
@@ -65,6 +67,7 @@ impl Disk {
         Self(Arc::new(Mutex::new(Platter {
             rng: Rng::new(seed),
             manners: Manners::GOOD,
+            lies: false,
             synced: Image::default(),
             seen: Image::default(),
             unsynced: VecDeque::new(),
@@ -82,10 +85,9 @@ impl Disk {
         self.lock().manners = manners;
     }
 
-    /// How it behaves.
-    #[must_use]
-    pub fn manners(&self) -> Manners {
-        self.lock().manners
+    /// A mutant: from now on it says that a write is synced before it is.
+    pub fn begin_to_lie(&self) {
+        self.lock().lies = true;
     }
 
     /// The power fails. Of what was not synced, a part of any length from the beginning has reached the disk.
@@ -185,7 +187,7 @@ impl SimLog {
             platter.seen.write(record.clone());
             platter.unsynced.push_back(record);
         }
-        let lies = platter.manners.lies;
+        let lies = platter.lies;
         drop(platter);
         match done {
             Some(done) if lies => done.finish(Ok(())),

@@ -1,10 +1,14 @@
 //! What must hold in every run. Each promise has a file of its own; this one collects what they are told and find.
 
+mod calm;
 mod exclusive;
 mod generations;
+pub mod history;
+mod replicas;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use muster_core::state::State;
 use muster_guard::protocol::ExitHow;
 
 use crate::tasks::Running;
@@ -25,6 +29,8 @@ pub struct Violation {
 struct Seen {
     exclusive: exclusive::Copies,
     generations: generations::Generations,
+    replicas: replicas::Replicas,
+    calm: calm::Calm,
     violations: Vec<Violation>,
     starts: u64,
 }
@@ -52,8 +58,24 @@ impl Checker {
     /// A task is dead.
     pub fn ended(&self, at_ns: u64, host: &str, task: &Running, how: ExitHow) {
         trace::line(&format!("{host}: {} generation {} ended: {how:?}", task.slot, task.generation));
-        let _ = at_ns;
-        self.lock().exclusive.ended(host, task);
+        let mut seen = self.lock();
+        seen.exclusive.ended(host, task);
+        if let Some(what) = seen.calm.ended(host, task, how) {
+            seen.report("8 nothing for nothing", at_ns, what);
+        }
+    }
+
+    /// From now on, or no longer, nothing happens to any host that would be a reason to stop a service.
+    pub fn expect_calm(&self, calm: bool) {
+        self.lock().calm.expect(calm);
+    }
+
+    /// A replica has this state.
+    pub fn replica(&self, at_ns: u64, host: &str, state: &State, sum: u64) {
+        let mut seen = self.lock();
+        if let Some(what) = seen.replicas.seen(host, state, sum) {
+            seen.report("3 replicas are sound and equal", at_ns, what);
+        }
     }
 
     /// An exclusive task runs although its deadline has passed.

@@ -10,13 +10,16 @@
 
 pub mod agent;
 pub mod disk;
+pub mod faults;
 pub mod guard;
 pub mod invariants;
 pub mod kernel;
 pub mod machine;
 pub mod mutant;
 pub mod network;
+pub mod operators;
 pub mod process;
+pub mod run;
 pub mod tasks;
 pub mod trace;
 pub mod world;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use muster_tests::sim::rng::Rng;
+use tokio_util::sync::CancellationToken;
 
 use crate::disk::Disk;
 use crate::kernel::Clocks;
@@ -122,6 +123,8 @@ pub struct Machine {
     pub tasks: Tasks,
     /// The agent.
     pub agent: Option<Process>,
+    /// Ends the agent in order.
+    pub stop: CancellationToken,
     /// The guard.
     pub guard: Option<Process>,
     /// Whether it has power.

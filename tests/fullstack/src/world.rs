@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use muster::storage::directory::Identity;
 use muster_tests::sim::rng::Rng;
 use tokio_util::sync::CancellationToken;
 
@@ -14,21 +15,22 @@ use crate::network::Network;
 use crate::process::{Exit, Process};
 use crate::tasks::Tasks;
 use crate::trace;
-use crate::{guard, kernel};
+use crate::{guard, kernel, operators};
 
+/// Clocks of a host that is not judged.
+const HONEST: Skew = Skew { boottime_ppm: 0, raw_ppm: 0, up_ns: 1_000_000_000, wall_ms: 0 };
 /// One step. What is sent in it arrives in a later one.
 pub const STEP_NS: u64 = 1_000_000;
 
 /// The world.
 pub struct World {
     now_ns: u64,
-    rng: Rng,
     /// Between all hosts.
     pub network: Network,
     /// The hosts.
     pub machines: Vec<Machine>,
     /// Whoever sits at another host and calls the API.
-    pub operators: Vec<Process>,
+    operators: Option<Process>,
     /// Judges the run.
     pub checker: Checker,
     profile: &'static str,
@@ -56,6 +58,7 @@ impl World {
             disk: Disk::new(rng.number()),
             tasks: Tasks::new(&format!("n{number}"), checker.clone()),
             agent: None,
+            stop: CancellationToken::new(),
             guard: None,
             powered: true,
         };
@@ -65,12 +68,14 @@ impl World {
         let token = agent::init(&machines[0].place, profile)?;
         let agents = machines.iter().map(|machine| machine.place.agent().to_string()).collect();
         let network = Network::new(rng.number());
+        if mutant == Some(Mutant::UnsyncedLog) {
+            machines.iter().for_each(|machine| machine.disk.begin_to_lie());
+        }
         let mut world = Self {
             now_ns: 0,
-            rng,
             network,
             machines,
-            operators: Vec::new(),
+            operators: None,
             checker,
             profile,
             snapshot_every: 200,
@@ -96,6 +101,7 @@ impl World {
         if machine.agent.is_some() || !machine.powered {
             return;
         }
+        machine.stop = CancellationToken::new();
         let setting = Setting {
             place: machine.place.clone(),
             network: self.network.clone(),
@@ -103,7 +109,8 @@ impl World {
             profile: self.profile,
             snapshot_every: self.snapshot_every,
             invitation: Some(self.invitation.clone()),
-            stop: CancellationToken::new(),
+            stop: machine.stop.clone(),
+            mutant: self.mutant,
         };
         let clocks = machine.place.skew.read(self.now_ns);
         kernel::set_clocks(clocks);
@@ -141,6 +148,63 @@ impl World {
             self.run_guard(index);
             self.run_agent(index);
         }
+        if let Some(operators) = &mut self.operators {
+            kernel::set_clocks(HONEST.read(self.now_ns));
+            trace::now(self.now_ns, "operators");
+            if let Some(exit) = operators.run(self.now_ns, HONEST.read(self.now_ns).monotonic_ns) {
+                self.operators = None;
+                self.checker.report("the operators work", self.now_ns, format!("{exit:?}"));
+            }
+        }
+    }
+
+    /// Operators come.
+    pub fn start_operators(&mut self, setting: operators::Setting) {
+        kernel::set_clocks(HONEST.read(self.now_ns));
+        let now_ns = HONEST.read(self.now_ns).monotonic_ns;
+        self.operators = Some(Process::start(now_ns, operators::run(setting)));
+    }
+
+    // ---- what happens to hosts ----------------------------------------------------------------------------
+
+    /// The agent is killed.
+    pub fn kill_agent(&mut self, index: usize) {
+        trace::line(&format!("{}: the agent is killed", self.machines[index].place.name));
+        self.machines[index].agent = None;
+    }
+
+    /// The guard is killed, and with it everything that it started.
+    pub fn kill_guard(&mut self, index: usize) {
+        let now_ns = self.now_ns;
+        let machine = &mut self.machines[index];
+        if machine.guard.take().is_some() {
+            trace::line(&format!("{}: the guard is killed", machine.place.name));
+            machine.tasks.guard_died(now_ns);
+        }
+    }
+
+    /// The host loses its power.
+    pub fn power_off(&mut self, index: usize) {
+        let now_ns = self.now_ns;
+        let machine = &mut self.machines[index];
+        trace::line(&format!("{}: the power fails", machine.place.name));
+        machine.powered = false;
+        self.network.power_off(machine.place.ip());
+        (machine.agent, machine.guard) = (None, None);
+        machine.disk.power_off();
+        machine.tasks.power_off(now_ns);
+    }
+
+    /// The host has power again.
+    pub fn power_on(&mut self, index: usize) {
+        let machine = &mut self.machines[index];
+        if !machine.powered {
+            trace::line(&format!("{}: the power is back", machine.place.name));
+            machine.powered = true;
+            self.network.power_on(machine.place.ip());
+        }
+        self.start_guard(index);
+        self.start_agent(index);
     }
 
     fn run_guard(&mut self, index: usize) {
@@ -180,8 +244,15 @@ impl World {
         if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
     }
 
-    /// The source of chance of the run.
-    pub fn rng(&mut self) -> &mut Rng {
-        &mut self.rng
+    /// The cluster's identity, as agents name it to each other.
+    ///
+    /// # Errors
+    /// When the first host's data directory can't be read.
+    pub fn cluster(&self) -> Result<Vec<u8>, String> {
+        let path = self.machines[0].place.data_dir.join("identity.json");
+        let text = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        let identity: Identity = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
+        let number = u128::from_str_radix(&identity.cluster_id, 16).map_err(|e| e.to_string())?;
+        Ok(number.to_be_bytes().to_vec())
     }
 }

@@ -323,7 +323,8 @@ impl Parts {
         let seeds = self.origin.seed.peers.clone();
         tasks.spawn(follow::run(me, who, peers, seeds, follower, state.clone(), running.clone()));
         let data_dir = self.directory.path().to_owned();
-        tasks.spawn(seed::keep(data_dir, me, state.clone(), running.clone()));
+        let undone = self.origin.seed.bootstrap.clone();
+        tasks.spawn(seed::keep(data_dir, me, undone, state.clone(), running.clone()));
         tasks.spawn(duties::announce_voter(
             self.acks.identity(),
             state.clone(),

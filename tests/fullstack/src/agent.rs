@@ -9,6 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use muster::acks::Acks;
 use muster::agent::guard_door::{GuardDoor, GuardStream};
+use muster::api::status::EXIT_KEY;
 use muster::command::init;
 use muster::config::Config;
 use muster::node::ground::Ground;
@@ -162,7 +163,7 @@ async fn join(
         features: (node::FEATURES_LOWEST, node::FEATURES_HIGHEST),
         ..NodeDescription::default()
     };
-    let request = v1::JoinRequest {
+    let mut request = v1::JoinRequest {
         token: invitation.token.clone(),
         name: setting.place.name.clone(),
         description: Some(muster_wire::description_to_proto(&description)),
@@ -175,7 +176,14 @@ async fn join(
             let mut link = NodeLinkClient::new(channel);
             match tokio::time::timeout(JOIN_TIMEOUT, link.join(request.clone())).await {
                 Ok(Ok(reply)) => break 'joined reply.into_inner(),
-                Ok(Err(status)) => tracing::info!(agent, status = status.message(), "could not join yet"),
+                Ok(Err(status)) => {
+                    tracing::info!(agent, status = status.message(), "could not join yet");
+                    // A refusal is remembered under the request's number; without one the try may yet be applied.
+                    let refused = status.metadata().contains_key(EXIT_KEY);
+                    if let Some(id) = request.request.as_mut().filter(|_| refused) {
+                        id.seq += 1;
+                    }
+                }
                 Err(_) => tracing::info!(agent, "no answer"),
             }
         }

@@ -78,8 +78,6 @@ const GENTLE: [Fault; 3] = [Fault::AgentKilled, Fault::AgentStopped, Fault::Agen
 /// What ends a fault.
 #[derive(Clone, Debug)]
 enum Remedy {
-    StartAgent(usize),
-    StartGuard(usize),
     PowerOn(usize),
     Mend(Vec<(usize, usize)>),
     FairWeather,
@@ -162,24 +160,15 @@ impl Faults {
         trace::line(&format!("FAULT {fault:?} {}", world.machines[index].place.name));
         let machine = &mut world.machines[index];
         match fault {
-            Fault::AgentKilled => {
-                world.kill_agent(index);
-                self.later(world, 50 * MS, 3 * SECOND, Remedy::StartAgent(index));
-            }
-            Fault::AgentStopped => {
-                machine.stop.cancel();
-                self.later(world, SECOND, 4 * SECOND, Remedy::StartAgent(index));
-            }
+            Fault::AgentKilled => world.kill_agent(index, self.rng.between(50 * MS, 3 * SECOND)),
+            Fault::AgentStopped => machine.stop.cancel(),
             Fault::AgentHeld => machine.agent.iter_mut().for_each(|agent| agent.stop_until(held_ns)),
             Fault::GuardHeld => machine.guard.iter_mut().for_each(|guard| guard.stop_until(held_ns)),
             Fault::HostHeld => {
                 let both = machine.guard.iter_mut().chain(machine.agent.iter_mut());
                 both.for_each(|process| process.stop_until(held_ns));
             }
-            Fault::GuardKilled => {
-                world.kill_guard(index);
-                self.later(world, 10 * MS, SECOND, Remedy::StartGuard(index));
-            }
+            Fault::GuardKilled => world.kill_guard(index, self.rng.between(10 * MS, SECOND)),
             Fault::PowerLost => {
                 world.power_off(index);
                 self.later(world, 500 * MS, 8 * SECOND, Remedy::PowerOn(index));
@@ -235,8 +224,6 @@ impl Faults {
 
 fn apply(remedy: Remedy, world: &mut World) {
     match remedy {
-        Remedy::StartAgent(index) => world.start_agent(index),
-        Remedy::StartGuard(index) => world.start_guard(index),
         Remedy::PowerOn(index) => world.power_on(index),
         Remedy::Mend(ways) => {
             for (from, to) in ways {
@@ -245,10 +232,6 @@ fn apply(remedy: Remedy, world: &mut World) {
             }
         }
         Remedy::FairWeather => world.network.set_weather(Weather::FAIR),
-        Remedy::GoodDisk(index) => {
-            world.machines[index].disk.set_manners(Manners::GOOD);
-            // An agent ends when its disk fails, and its service manager starts it again.
-            world.start_agent(index);
-        }
+        Remedy::GoodDisk(index) => world.machines[index].disk.set_manners(Manners::GOOD),
     }
 }

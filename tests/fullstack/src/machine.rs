@@ -125,8 +125,12 @@ pub struct Machine {
     pub agent: Option<Process>,
     /// Ends the agent in order.
     pub stop: CancellationToken,
+    /// When the service manager starts the agent, which does not run.
+    pub agent_due_ns: Option<u64>,
     /// The guard.
     pub guard: Option<Process>,
+    /// When the service manager starts the guard, which does not run.
+    pub guard_due_ns: Option<u64>,
     /// Whether it has power.
     pub powered: bool,
 }

@@ -12,13 +12,15 @@ use crate::invariants::Checker;
 use crate::machine::{Machine, Place, Skew};
 use crate::mutant::Mutant;
 use crate::network::Network;
-use crate::process::{Exit, Process};
+use crate::process::Process;
 use crate::tasks::Tasks;
 use crate::trace;
 use crate::{guard, kernel, operators};
 
 /// Clocks of a host that is not judged.
 const HONEST: Skew = Skew { boottime_ppm: 0, raw_ppm: 0, up_ns: 1_000_000_000, wall_ms: 0 };
+/// How soon the service manager starts a process again that ended by itself.
+const RESTART_PAUSE_NS: u64 = 100_000_000;
 /// One step. What is sent in it arrives in a later one.
 pub const STEP_NS: u64 = 1_000_000;
 
@@ -59,7 +61,9 @@ impl World {
             tasks: Tasks::new(&format!("n{number}"), checker.clone()),
             agent: None,
             stop: CancellationToken::new(),
+            agent_due_ns: None,
             guard: None,
+            guard_due_ns: None,
             powered: true,
         };
         let machines: Vec<Machine> = (1..=count).map(|number| machine(number, &mut rng)).collect();
@@ -101,6 +105,7 @@ impl World {
         if machine.agent.is_some() || !machine.powered {
             return;
         }
+        machine.agent_due_ns = None;
         machine.stop = CancellationToken::new();
         let setting = Setting {
             place: machine.place.clone(),
@@ -124,6 +129,7 @@ impl World {
         if machine.guard.is_some() || !machine.powered {
             return;
         }
+        machine.guard_due_ns = None;
         let setting = guard::Setting {
             place: machine.place.clone(),
             network: self.network.clone(),
@@ -145,6 +151,14 @@ impl World {
         for index in 0..self.machines.len() {
             let machine = &mut self.machines[index];
             machine.tasks.advance(self.now_ns, machine.place.skew.read(self.now_ns));
+            let is_due = |at: Option<u64>| at.is_some_and(|at_ns| at_ns <= self.now_ns);
+            let (guard_due, agent_due) = (is_due(machine.guard_due_ns), is_due(machine.agent_due_ns));
+            if guard_due {
+                self.start_guard(index);
+            }
+            if agent_due {
+                self.start_agent(index);
+            }
             self.run_guard(index);
             self.run_agent(index);
         }
@@ -167,19 +181,24 @@ impl World {
 
     // ---- what happens to hosts ----------------------------------------------------------------------------
 
-    /// The agent is killed.
-    pub fn kill_agent(&mut self, index: usize) {
-        trace::line(&format!("{}: the agent is killed", self.machines[index].place.name));
-        self.machines[index].agent = None;
+    /// The agent is killed; it is started again after a pause.
+    pub fn kill_agent(&mut self, index: usize, pause_ns: u64) {
+        let due_ns = self.now_ns + pause_ns;
+        let machine = &mut self.machines[index];
+        if machine.agent.take().is_some() {
+            trace::line(&format!("{}: the agent is killed", machine.place.name));
+            machine.agent_due_ns = Some(due_ns);
+        }
     }
 
-    /// The guard is killed, and with it everything that it started.
-    pub fn kill_guard(&mut self, index: usize) {
+    /// The guard is killed, and with it everything that it started; it is started again after a pause.
+    pub fn kill_guard(&mut self, index: usize, pause_ns: u64) {
         let now_ns = self.now_ns;
         let machine = &mut self.machines[index];
         if machine.guard.take().is_some() {
             trace::line(&format!("{}: the guard is killed", machine.place.name));
             machine.tasks.guard_died(now_ns);
+            machine.guard_due_ns = Some(now_ns + pause_ns);
         }
     }
 
@@ -191,6 +210,7 @@ impl World {
         machine.powered = false;
         self.network.power_off(machine.place.ip());
         (machine.agent, machine.guard) = (None, None);
+        (machine.agent_due_ns, machine.guard_due_ns) = (None, None);
         machine.disk.power_off();
         machine.tasks.power_off(now_ns);
     }
@@ -216,6 +236,7 @@ impl World {
         trace::now(now_ns, &machine.place.guard_name);
         if let Some(exit) = guard.run(now_ns, clocks.monotonic_ns) {
             machine.guard = None;
+            machine.guard_due_ns = Some(now_ns + RESTART_PAUSE_NS);
             trace::line(&format!("{}: the guard ended: {exit:?}", machine.place.name));
         }
     }
@@ -229,12 +250,9 @@ impl World {
         trace::now(now_ns, &machine.place.name);
         if let Some(exit) = agent.run(now_ns, clocks.monotonic_ns) {
             machine.agent = None;
-            self.agent_ended(index, &exit);
+            machine.agent_due_ns = Some(now_ns + RESTART_PAUSE_NS);
+            trace::line(&format!("{}: the agent ended: {exit:?}", machine.place.name));
         }
-    }
-
-    fn agent_ended(&mut self, index: usize, exit: &Exit) {
-        trace::line(&format!("{}: the agent ended: {exit:?}", self.machines[index].place.name));
     }
 
     /// A directory for the files of the run.

@@ -23,9 +23,14 @@ pub struct Runner {
     at_once: usize,
 }
 
+/// How many processes run at once; as many as there are processors unless it says something else.
+const JOBS_VARIABLE: &str = "MUSTER_FULLSTACK_JOBS";
+
 impl Default for Runner {
     fn default() -> Self {
-        Self { at_once: std::thread::available_parallelism().map_or(2, std::num::NonZero::get) }
+        let wanted = std::env::var(JOBS_VARIABLE).ok().and_then(|text| text.parse().ok());
+        let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        Self { at_once: wanted.unwrap_or(processors) }
     }
 }
 

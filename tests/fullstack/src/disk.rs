@@ -45,6 +45,7 @@ struct Platter {
     rng: Rng,
     manners: Manners,
     lies: bool,
+    forgets_votes: bool,
     /// What survives a loss of power.
     synced: Image,
     /// What a reader sees.
@@ -68,6 +69,7 @@ impl Disk {
             rng: Rng::new(seed),
             manners: Manners::GOOD,
             lies: false,
+            forgets_votes: false,
             synced: Image::default(),
             seen: Image::default(),
             unsynced: VecDeque::new(),
@@ -90,6 +92,11 @@ impl Disk {
         self.lock().lies = true;
     }
 
+    /// A mutant: from now on it forgets at each start which vote was given.
+    pub fn begin_to_forget(&self) {
+        self.lock().forgets_votes = true;
+    }
+
     /// The power fails. Of what was not synced, a part of any length from the beginning has reached the disk.
     pub fn power_off(&self) {
         let mut platter = self.lock();
@@ -109,6 +116,9 @@ impl Disk {
     pub fn open(&self) -> Arc<dyn EntryLog> {
         let mut platter = self.lock();
         platter.unsynced.clear();
+        if platter.forgets_votes {
+            platter.seen.forget_vote();
+        }
         platter.synced = platter.seen.clone();
         platter.opened += 1;
         let torn_tail_bytes = std::mem::take(&mut platter.torn_bytes);

@@ -5,6 +5,10 @@
 pub enum Mutant {
     /// The disk says that a write is synced before it is.
     UnsyncedLog,
+    /// The disk forgets at each start which vote was given.
+    ForgottenVote,
+    /// All hosts but the first have clocks that gain 30 %: far outside of what LEASES.md allows.
+    FastClocks,
     /// The voter's gate stays open while its log holds a membership entry that it has not applied (LEASES.md R2b).
     OpenGate,
     /// A read is answered from the state that the asked node happens to have.
@@ -19,8 +23,10 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them with their names.
-    pub const ALL: [(&'static str, Self); 6] = [
+    pub const ALL: [(&'static str, Self); 8] = [
         ("unsynced-log", Self::UnsyncedLog),
+        ("forgotten-vote", Self::ForgottenVote),
+        ("fast-clocks", Self::FastClocks),
         ("open-gate", Self::OpenGate),
         ("local-reads", Self::LocalReads),
         ("spared-tasks", Self::SparedTasks),

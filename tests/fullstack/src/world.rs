@@ -66,15 +66,13 @@ impl World {
             guard_due_ns: None,
             powered: true,
         };
-        let machines: Vec<Machine> = (1..=count).map(|number| machine(number, &mut rng)).collect();
+        let mut machines: Vec<Machine> = (1..=count).map(|number| machine(number, &mut rng)).collect();
         kernel::begin(rng.number(), machines[0].place.skew.read(0));
         let profile = "lan";
         let token = agent::init(&machines[0].place, profile)?;
         let agents = machines.iter().map(|machine| machine.place.agent().to_string()).collect();
         let network = Network::new(rng.number());
-        if mutant == Some(Mutant::UnsyncedLog) {
-            machines.iter().for_each(|machine| machine.disk.begin_to_lie());
-        }
+        break_on_purpose(&mut machines, mutant);
         let mut world = Self {
             now_ns: 0,
             network,
@@ -272,5 +270,20 @@ impl World {
         let identity: Identity = serde_json::from_slice(&text).map_err(|e| e.to_string())?;
         let number = u128::from_str_radix(&identity.cluster_id, 16).map_err(|e| e.to_string())?;
         Ok(number.to_be_bytes().to_vec())
+    }
+}
+
+/// What a mutant changes about the hosts themselves.
+fn break_on_purpose(machines: &mut [Machine], mutant: Option<Mutant>) {
+    match mutant {
+        Some(Mutant::UnsyncedLog) => machines.iter().for_each(|machine| machine.disk.begin_to_lie()),
+        Some(Mutant::ForgottenVote) => machines.iter().for_each(|machine| machine.disk.begin_to_forget()),
+        Some(Mutant::FastClocks) => {
+            for machine in machines.iter_mut().skip(1) {
+                let skew = &mut machine.place.skew;
+                (skew.boottime_ppm, skew.raw_ppm) = (300_000, 300_000);
+            }
+        }
+        _ => {}
     }
 }

@@ -50,6 +50,11 @@ impl Image {
         }
     }
 
+    /// What no disk may do.
+    pub(super) fn forget_vote(&mut self) {
+        self.vote = None;
+    }
+
     pub(super) fn state(&self) -> LogState {
         let last = self.entries.values().next_back().map(|(at, _)| *at);
         LogState {

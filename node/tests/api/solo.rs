@@ -1,5 +1,6 @@
 //! A cluster of one voter in this process.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,16 @@ pub struct Solo {
     _directory: tempfile::TempDir,
 }
 
+/// The way to a guard that does not run.
+fn no_guard(directory: &Path) -> Arc<LocalGuard> {
+    Arc::new(LocalGuard {
+        run_dir: directory.join("run"),
+        data_dir: directory.to_owned(),
+        guard_exe: "/nonexistent".into(),
+        autostart_guard: false,
+    })
+}
+
 impl Solo {
     /// Starts it and makes the cluster.
     pub async fn start() -> Self {
@@ -79,12 +90,7 @@ impl Solo {
             cluster: CLUSTER,
             incarnation: Incarnation(1),
             data_dir: directory.path().to_owned(),
-            guard: Arc::new(LocalGuard {
-                run_dir: directory.path().join("run"),
-                data_dir: directory.path().to_owned(),
-                guard_exe: "/nonexistent".into(),
-                autostart_guard: false,
-            }),
+            guard: no_guard(directory.path()),
         };
         let agent = agent::start(options, published.state.clone(), Arc::new(proposer.clone()));
         let (fenced, fenced_receiver) = mpsc::channel(1);

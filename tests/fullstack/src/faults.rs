@@ -46,6 +46,8 @@ pub enum Fault {
     PairCut,
     /// The hosts are split into two groups.
     Split,
+    /// The same, in the middle of a change of voters.
+    SplitAtChange,
     /// Loss, delay and doubles.
     BadWeather,
     /// A disk stalls.
@@ -91,6 +93,10 @@ pub struct Faults {
     next_ns: u64,
     remedies: BTreeMap<(u64, u64), Remedy>,
     made: u64,
+    /// How often the voters had been changed when it was last looked at.
+    voters_changed: u64,
+    /// A split in the middle of a change of voters.
+    split_at_ns: Option<u64>,
     /// How many of each kind there were.
     pub counts: BTreeMap<Fault, u64>,
 }
@@ -105,6 +111,8 @@ impl Faults {
             next_ns: from_ns,
             remedies: BTreeMap::new(),
             made: 0,
+            voters_changed: trace::voters_changed(),
+            split_at_ns: None,
             counts: BTreeMap::new(),
         }
     }
@@ -115,6 +123,7 @@ impl Faults {
         while let Some(entry) = self.remedies.first_entry().filter(|entry| entry.key().0 <= now_ns) {
             apply(entry.remove(), world);
         }
+        self.strike_at_changes(world);
         if now_ns < self.next_ns {
             return;
         }
@@ -133,6 +142,20 @@ impl Faults {
             Temper::Gentle => self.rng.between(5_000, 7_000),
         };
         self.next_ns = now_ns + pause_ms * MS;
+    }
+
+    /// A leader begins to change the voters: some milliseconds later the hosts are split, for longer than a lease.
+    fn strike_at_changes(&mut self, world: &World) {
+        let changed = trace::voters_changed();
+        if changed > self.voters_changed && self.temper == Temper::Rough {
+            self.split_at_ns = Some(world.now_ns() + self.rng.between(MS, 12 * MS));
+        }
+        self.voters_changed = changed;
+        if self.split_at_ns.is_some_and(|at_ns| world.now_ns() >= at_ns) {
+            self.split_at_ns = None;
+            *self.counts.entry(Fault::SplitAtChange).or_default() += 1;
+            self.cut(Fault::SplitAtChange, 0, world);
+        }
     }
 
     /// No more faults: everything is set right at once.
@@ -173,7 +196,9 @@ impl Faults {
                 world.power_off(index);
                 self.later(world, 500 * MS, 8 * SECOND, Remedy::PowerOn(index));
             }
-            Fault::CutOff | Fault::OneWay | Fault::PairCut | Fault::Split => self.cut(fault, index, world),
+            Fault::CutOff | Fault::OneWay | Fault::PairCut | Fault::Split | Fault::SplitAtChange => {
+                self.cut(fault, index, world)
+            }
             Fault::BadWeather => {
                 world.network.set_weather(Weather {
                     loss_percent: self.rng.between(1, 25),
@@ -207,7 +232,7 @@ impl Faults {
             Fault::PairCut => {
                 self.rng.pick(&others).into_iter().flat_map(|other| both(index, other)).collect()
             }
-            Fault::Split => {
+            Fault::Split | Fault::SplitAtChange => {
                 let left: Vec<usize> = (0..count).filter(|_| self.rng.percent(50)).collect();
                 let is_left = |host: &usize| left.contains(host);
                 let right: Vec<usize> = (0..count).filter(|host| !is_left(host)).collect();

@@ -17,13 +17,11 @@ pub enum Mutant {
     SparedTasks,
     /// The guard starts exclusive tasks without a valid lease, of whatever session (R10).
     LeaselessStart,
-    /// The guard forgets which generations were revoked (R10).
-    ForgottenRevoke,
 }
 
 impl Mutant {
     /// All of them with their names.
-    pub const ALL: [(&'static str, Self); 8] = [
+    pub const ALL: [(&'static str, Self); 7] = [
         ("unsynced-log", Self::UnsyncedLog),
         ("forgotten-vote", Self::ForgottenVote),
         ("fast-clocks", Self::FastClocks),
@@ -31,7 +29,6 @@ impl Mutant {
         ("local-reads", Self::LocalReads),
         ("spared-tasks", Self::SparedTasks),
         ("leaseless-start", Self::LeaselessStart),
-        ("forgotten-revoke", Self::ForgottenRevoke),
     ];
 
     /// The one with that name.
@@ -46,9 +43,5 @@ impl Mutant {
 
     pub(crate) fn starts_without_lease(self) -> bool {
         self == Self::LeaselessStart
-    }
-
-    pub(crate) fn forgets_revoked(self) -> bool {
-        self == Self::ForgottenRevoke
     }
 }

@@ -63,7 +63,7 @@ impl Plan {
 
     /// One run in five is gentle.
     fn temper(self) -> Temper {
-        if self.seed % 5 == 0 && self.mutant.is_none() { Temper::Gentle } else { Temper::Rough }
+        if self.seed.is_multiple_of(5) && self.mutant.is_none() { Temper::Gentle } else { Temper::Rough }
     }
 
     /// Runs it; once in a process.

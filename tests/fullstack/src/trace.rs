@@ -24,6 +24,7 @@ struct Tale {
     digest: u64,
     lines: u64,
     telling: Telling,
+    voters_changed: u64,
     /// What must not depend on where the run takes place.
     hidden: String,
 }
@@ -44,6 +45,7 @@ pub fn begin(telling: Telling, hidden: &str) {
         digest: 0xCBF2_9CE4_8422_2325,
         lines: 0,
         telling,
+        voters_changed: 0,
         hidden: hidden.to_owned(),
     };
     *TALE.lock().unwrap_or_else(PoisonError::into_inner) = Some(tale);
@@ -68,6 +70,14 @@ pub fn digest() -> (u64, u64) {
     told
 }
 
+/// How often a leader said that it changes the voters: the moment in which a fault hurts most.
+#[must_use]
+pub fn voters_changed() -> u64 {
+    let mut told = 0;
+    with(|tale| told = tale.voters_changed);
+    told
+}
+
 /// A line of the simulation itself.
 pub fn line(text: &str) {
     with(|tale| tale.add(text));
@@ -83,6 +93,7 @@ impl Tale {
             self.digest = (self.digest ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3);
         }
         self.lines += 1;
+        self.voters_changed += u64::from(line.contains("change=SetVoters"));
         if self.telling == Telling::Story {
             // Whoever reads the story may have stopped reading.
             drop(std::io::stdout().write_all(line.as_bytes()));

@@ -165,7 +165,7 @@ impl Guard {
             return Err(Refusal::Stopping);
         }
         let revoked = self.revoked.get(&order.slot).filter(|revoked| order.generation <= **revoked);
-        if let Some(revoked) = revoked.filter(|_| !self.setting.mutant.is_some_and(Mutant::forgets_revoked)) {
+        if let Some(revoked) = revoked {
             return Err(Refusal::GenerationRevoked { revoked: *revoked });
         }
         let in_the_way = self.setting.tasks.running().into_values().find(|task| {

@@ -35,11 +35,16 @@ async fn act(setting: &Setting, agents: &Agents, rng: &mut Rng) {
                 v1::MoveRequest { service, to: node, failover: rng.percent(30), ..Default::default() };
             told("move", within(agents.any(rng).r#move(timed(request))).await);
         }
-        2 => {
+        // A drained voter gives its vote away, where there is somebody to take it.
+        2 | 3 => {
+            let drained = node.clone();
             let request = v1::DrainRequest { node, max_parallel: 1, ..Default::default() };
-            told("drain", within(agents.any(rng).drain(timed(request))).await);
+            if told("drain", within(agents.any(rng).drain(timed(request))).await) {
+                tokio::time::sleep(Duration::from_millis(rng.between(500, 4_000))).await;
+                on_node(agents, rng, &drained, NodeAct::Undrain(true)).await;
+            }
         }
-        3 | 4 => {
+        4 => {
             on_node(agents, rng, &node, NodeAct::Undrain(true)).await;
         }
         5 => {

@@ -33,6 +33,7 @@ mod view;
 mod watch;
 mod writes;
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +56,7 @@ use tonic::transport::server::Connected;
 use crate::handles::Handles;
 use crate::peers::MAX_MESSAGE_BYTES;
 use crate::raft::RaftService;
+use crate::security::principal::Caller;
 use status::ApiError;
 
 /// The largest message of an operator, in bytes: a few thousand services.
@@ -101,7 +103,7 @@ impl Api {
         state: Arc<State>,
         think: impl FnOnce(&State) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let thought = tokio::task::spawn_blocking(move || think(&state)).await;
+        let thought = crate::blocking::run(move || think(&state)).await;
         thought.unwrap_or_else(|error| Err(ApiError::Internal(error.to_string())))
     }
 
@@ -113,14 +115,14 @@ impl Api {
 }
 
 /// Serves connections whose callers are known until `shutdown`. Errors of single connections end those.
-pub async fn serve<I>(
+pub async fn serve<C>(
     handles: Handles,
-    secured: impl Stream<Item = std::io::Result<I>> + Send,
+    incoming: impl Stream<Item = io::Result<C>>,
     unix: Option<UnixListener>,
     raft_service: RaftService,
     shutdown: CancellationToken,
 ) where
-    I: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Caller> + Send + Unpin + 'static,
 {
     let gate = handles.gate.clone();
     let api = Arc::new(Api::new(handles, shutdown.clone()));
@@ -130,7 +132,7 @@ pub async fn serve<I>(
         .add_service(link_service(&api))
         .add_service(joining_service(&api))
         .add_service(raft_service.into_server())
-        .serve_with_incoming_shutdown(secured, shutdown.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let local = async {
         let Some(listener) = unix else { return Ok(()) };
         server()

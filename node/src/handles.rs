@@ -56,8 +56,8 @@ pub struct Handles {
     pub gate: Gate,
     /// How many hosts may ask to join at once.
     pub joins: JoinRate,
-    /// This node's credentials.
-    pub live: Live,
+    /// This node's credentials; none in a simulation without TLS.
+    pub live: Option<Live>,
     /// What was refused at the door.
     pub rejections: Rejections,
 }

@@ -54,6 +54,14 @@ impl Peers {
         Self { state, dialer, channels: Arc::default() }
     }
 
+    /// A channel to HOST:PORT, for an agent that is not known by the state.
+    ///
+    /// # Errors
+    /// [`PeerError::BadAddress`].
+    pub fn dial(&self, address: &str) -> Result<Channel, PeerError> {
+        Ok(self.dialer.dial(&settings(address)?, address, Expected::AnyNode))
+    }
+
     /// A client of another agent's link.
     ///
     /// # Errors
@@ -90,7 +98,7 @@ impl Peers {
         if let Some(old) = channels.get(&node).filter(|c| c.addresses.len() > 1) {
             let turn = (old.turn + 1) % old.addresses.len();
             let addresses = old.addresses.clone();
-            if let Ok(channel) = self.dial(node, &addresses[turn]) {
+            if let Ok(channel) = self.dial_node(node, &addresses[turn]) {
                 channels.insert(node, Connected { addresses, turn, channel });
             }
         }
@@ -103,14 +111,14 @@ impl Peers {
         if let Some(known) = channels.get(&node).filter(|c| c.addresses == addresses) {
             return Ok(known.channel.clone());
         }
-        let channel = self.dial(node, &addresses[0])?;
+        let channel = self.dial_node(node, &addresses[0])?;
         channels.insert(node, Connected { addresses, turn: 0, channel: channel.clone() });
         Ok(channel)
     }
 }
 
 impl Peers {
-    fn dial(&self, node: NodeId, address: &str) -> Result<Channel, PeerError> {
+    fn dial_node(&self, node: NodeId, address: &str) -> Result<Channel, PeerError> {
         Ok(self.dialer.dial(&settings(address)?, address, Expected::Node(node)))
     }
 }

@@ -105,10 +105,11 @@ fn agent(handles: &Handles) {
         counter!("muster_refused_total", "reason" => reason).absolute(count);
     }
     let seconds = |stamp: muster_core::time::Stamp| float(stamp.0 / 1000);
-    gauge!("muster_certificate_end_timestamp_seconds", "of" => "node")
-        .set(seconds(handles.live.credentials().identity().ends));
-    if let Some(ends) = handles.live.credentials().trust().authorities().iter().map(Certificate::ends).min() {
-        gauge!("muster_certificate_end_timestamp_seconds", "of" => "ca").set(seconds(ends));
+    if let Some(own) = handles.live.as_ref().map(muster_tls::Live::credentials) {
+        gauge!("muster_certificate_end_timestamp_seconds", "of" => "node").set(seconds(own.identity().ends));
+        if let Some(ends) = own.trust().authorities().iter().map(Certificate::ends).min() {
+            gauge!("muster_certificate_end_timestamp_seconds", "of" => "ca").set(seconds(ends));
+        }
     }
     let sessions = handles.published.state.borrow().sessions.len();
     gauge!("muster_sessions").set(float(u64::try_from(sessions).unwrap_or(u64::MAX)));

@@ -1,10 +1,12 @@
 //! A cluster of one voter in this process.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use muster::acks::Acks;
 use muster::agent;
+use muster::agent::guard_door::LocalGuard;
 use muster::api;
 use muster::clock;
 use muster::handles::{Handles, Healths};
@@ -59,6 +61,16 @@ pub struct Solo {
     _directory: tempfile::TempDir,
 }
 
+/// The way to a guard that does not run.
+fn no_guard(directory: &Path) -> Arc<LocalGuard> {
+    Arc::new(LocalGuard {
+        run_dir: directory.join("run"),
+        data_dir: directory.to_owned(),
+        guard_exe: "/nonexistent".into(),
+        autostart_guard: false,
+    })
+}
+
 impl Solo {
     /// Starts it and makes the cluster.
     pub async fn start() -> Self {
@@ -94,10 +106,8 @@ impl Solo {
             node_name: NodeName::new("n1").unwrap(),
             cluster: CLUSTER,
             incarnation: Incarnation(1),
-            run_dir: directory.path().join("run"),
             data_dir: directory.path().to_owned(),
-            guard_exe: "/nonexistent".into(),
-            autostart_guard: false,
+            guard: no_guard(directory.path()),
         };
         let agent = agent::start(options, published.state.clone(), Arc::new(proposer.clone()));
         let (fenced, fenced_receiver) = mpsc::channel(1);
@@ -106,7 +116,7 @@ impl Solo {
         let handles = Handles {
             gate: Gate::new(ME, state.clone(), rejections.clone()),
             joins: JoinRate::default(),
-            live: live.clone(),
+            live: Some(live.clone()),
             rejections: rejections.clone(),
             me: ME,
             name: "n1".into(),

@@ -23,12 +23,13 @@ use muster::security::store::Store;
 use muster::seed::Seed;
 use muster::storage::directory::{DataDirectory, Identity};
 use muster::storage::history::History;
+use muster::token::Token;
 use muster_core::command::NodeDescription;
 use muster_core::id::SessionId;
 use muster_core::time::Timing;
 use muster_proto::v1;
 use muster_proto::v1::joining_client::JoiningClient;
-use muster_tls::Expected;
+use muster_tls::{Expected, Pin};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
@@ -97,10 +98,19 @@ pub fn config(place: &Place, profile: &str) -> Config {
 /// # Errors
 /// When the data directory can't be used.
 pub fn init(place: &Place, profile: &str) -> Result<String, String> {
-    let made = init::prepare(&config(place, profile), "simulated").map_err(|e| e.to_string())?;
-    // Nothing is encrypted here, and signatures would differ from run to run: this cluster does without a CA.
+    init::prepare(&config(place, profile), "simulated").map_err(|e| e.to_string())?;
+    // Nothing is encrypted here, and keys would differ from run to run, as their randomness does not come by way of the
+    // simulated kernel: this cluster does without a CA, and its token has a pin of nothing.
     Store::new(&place.data_dir).forget_authority().map_err(|e| e.to_string())?;
-    Ok(made.token)
+    let token = Token::generate(Pin::of(b"simulated")).map_err(|e| e.to_string())?;
+    let seed = Seed::read(&place.data_dir).map_err(|e| e.to_string())?;
+    let mut seed = seed.ok_or("init left no seed")?;
+    if let Some(first) = seed.bootstrap.as_mut() {
+        first.id.clone_from(&token.id);
+        first.hash = token.hash().iter().map(|byte| format!("{byte:02x}")).collect();
+    }
+    seed.write(&place.data_dir).map_err(|e| e.to_string())?;
+    Ok(token.text)
 }
 
 /// Runs until it is told to stop, or can't go on.

@@ -157,7 +157,8 @@ fn joining(cluster: &mut Cluster) -> Played {
     says(&cluster.musterctl(&["node", "remove", &name, "--yes"])?, 0, &[])
 }
 
-fn unknown_token(real: &str) -> String {
+/// A token of the same cluster with another secret.
+pub fn unknown_token(real: &str) -> String {
     let turn = |part: &str| part.chars().map(|c| if c == 'a' { 'b' } else { 'a' }).collect::<String>();
     let parts = real.split('.').enumerate();
     parts.map(|(at, part)| if at == 2 { turn(part) } else { part.to_owned() }).collect::<Vec<_>>().join(".")

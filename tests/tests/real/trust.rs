@@ -2,9 +2,10 @@
 
 use libtest_mimic::Trial;
 use muster_tests::harness::tool::{self, Finished};
-use muster_tests::harness::{Cluster, HarnessError, stamps};
+use muster_tests::harness::{Cluster, HarnessError, stamps, wait};
 
 use crate::expect::says;
+use crate::mistakes::unknown_token;
 use crate::scene::START_TIMEOUT;
 use crate::stage::{Played, Stage};
 
@@ -71,7 +72,13 @@ fn replaced_ca(cluster: &mut Cluster) -> Played {
     // A token of the old CA leads nowhere; a new one does.
     let first = cluster.hosts()[0].endpoint();
     let new = cluster.add_host()?;
-    says(&cluster.host(&new)?.muster("join", &["--token", &old_token, &first])?, 69, &["older than its CA"])?;
+    // Its secret is another one: until the first host shows its new chain, the token is refused as unknown.
+    let stale = unknown_token(&old_token);
+    let host = cluster.host(&new)?;
+    wait::until(START_TIMEOUT, "the old CA to be shown no longer", || {
+        let refused = host.muster("join", &["--token", &stale, &first]).map_err(|e| e.to_string())?;
+        says(&refused, 69, &["older than its CA"]).map_err(|e| e.to_string())
+    })?;
     let token = cluster.musterctl(&["-q", "token", "create"])?.success()?.text();
     says(&cluster.host(&new)?.muster("join", &["--token", token.trim(), &first])?, 0, &["joined"])?;
     // Every agent comes back with what it has kept.

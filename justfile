@@ -32,3 +32,31 @@ bench *ARGS:
 soak MINUTES="60" *ARGS:
     cargo build --release -p muster -p musterctl
     cargo run --release -p muster-tests --bin soak -- {{MINUTES}} {{ARGS}}
+
+# The core simulation for so many minutes, on all processors: counts, and every seed in which something went wrong.
+survey MINUTES="60":
+    cargo run --release -p muster-tests --bin sim -- survey {{MINUTES}}
+
+# One seed of the core simulation, line by line: of the sound protocol, or of a mutant of docs/proof.md.
+replay SEED MUTANT="sound":
+    cargo run --quiet -p muster-tests --bin sim -- replay {{SEED}} {{MUTANT}}
+
+# The models of the lease protocol, the large ones too.
+models:
+    MUSTER_MODEL_LONG=1 cargo test --release -p muster-tests --test lease_model -- --nocapture
+
+# Writes the generated tables of docs/proof.md.
+proof-tables:
+    MUSTER_WRITE_DOCS=1 cargo test -p muster-tests --test lease_model --test lease_sim -- every_mutant sound_rules
+
+# The long form of the lease simulation: so many seeds for each rule set.
+soak SEEDS="100000":
+    MUSTER_SIM_SEEDS={{SEEDS}} cargo test --release -p muster-tests --test lease_sim -- --nocapture
+
+# One run of the simulated stack, with its story.
+story SEED *ARGS:
+    cargo test -q -p muster-fullstack --test fullstack -- --seed {{SEED}} {{ARGS}}
+
+# The long form of the simulated stack.
+soak-fullstack SEEDS="20000":
+    MUSTER_FULLSTACK_SEEDS={{SEEDS}} cargo test --release -p muster-fullstack --test fullstack

@@ -5,6 +5,7 @@
 pub mod acks;
 pub mod agent;
 pub mod api;
+mod blocking;
 pub mod clock;
 pub mod command;
 pub mod config;

@@ -6,5 +6,6 @@ pub mod campaign;
 pub mod harness;
 pub mod history;
 pub mod model;
+pub mod proof;
 pub mod sim;
 pub mod soak;

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use muster_tests::model::catalogue::Expected;
 use muster_tests::model::{Case, Verdict, Weakened, cases};
+use muster_tests::proof::{self, Section};
 
 /// The chosen cases with what the checker found, in their order.
 fn judged(chosen: Vec<Case>) -> Vec<(Case, Verdict)> {
@@ -62,7 +63,8 @@ fn chosen() -> Vec<Case> {
 #[test]
 fn sound_rules_hold_and_every_weakened_one_is_seen() {
     let mut wrong = Vec::new();
-    for (case, verdict) in judged(chosen()) {
+    let judged = judged(chosen());
+    for (case, verdict) in &judged {
         let ended = if verdict.two_holders.is_some() { Expected::TwoHolders } else { Expected::Safe };
         if ended != case.expected {
             wrong.push(format!("{} {:?}: {ended:?} {:?}", case.name, case.weakened, verdict.two_holders));
@@ -73,6 +75,30 @@ fn sound_rules_hold_and_every_weakened_one_is_seen() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // A choice of cases makes no table.
+    if std::env::var("MUSTER_MODEL").is_err() {
+        settle_tables(&judged);
+    }
+}
+
+fn settle_tables(judged: &[(Case, Verdict)]) {
+    let row = |(case, verdict): &(Case, Verdict)| {
+        let (rule, without) =
+            case.weakened.map_or(("", String::new()), |rule| (rule.rule(), format!("`{rule:?}`")));
+        let ended = match &verdict.two_holders {
+            None => "safe".to_owned(),
+            Some(way) => format!("two holders after {} steps", way.len()),
+        };
+        vec![case.name.to_owned(), rule.to_owned(), without, verdict.states.to_string(), ended]
+    };
+    let table = |large: bool| {
+        let rows: Vec<_> = judged.iter().filter(|(case, _)| case.long == large).map(row).collect();
+        proof::table(&["model", "rule", "without", "states", "ends"], &rows)
+    };
+    proof::settle(Section::Models, &table(false)).unwrap_or_else(|why| panic!("{why}"));
+    if judged.iter().any(|(case, _)| case.long) {
+        proof::settle(Section::LargeModels, &table(true)).unwrap_or_else(|why| panic!("{why}"));
+    }
 }
 
 #[test]

@@ -336,6 +336,12 @@ impl World {
             Some((host, _)) if host != id => self.tally.moves += 1,
             _ => {}
         }
+        if !self.healed && self.rng.percent(5) {
+            // A young guard has seen little of its clocks.
+            self.tally.fault("guard stopped after it starts something");
+            let stall = (0, self.rng.between(self.ttl() / 2, 2 * self.ttl()));
+            self.hosts.entry(id).and_modify(|host| host.stall_before_arming = Some(stall));
+        }
         self.check_slot(slot);
     }
 

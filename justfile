@@ -28,6 +28,11 @@ bench *ARGS:
     cargo build --release -p muster -p musterctl
     cargo run --release -p muster-tests --bin bench -- {{ARGS}}
 
+# The long forms of the tests for so many minutes, and one table (docs/soak.md); needs root.
+soak MINUTES="60" *ARGS:
+    cargo build --release -p muster -p musterctl
+    cargo run --release -p muster-tests --bin soak -- {{MINUTES}} {{ARGS}}
+
 # The core simulation for so many minutes, on all processors: counts, and every seed in which something went wrong.
 survey MINUTES="60":
     cargo run --release -p muster-tests --bin sim -- survey {{MINUTES}}
@@ -40,10 +45,18 @@ replay SEED MUTANT="sound":
 models:
     MUSTER_MODEL_LONG=1 cargo test --release -p muster-tests --test lease_model -- --nocapture
 
-# The long form of the lease simulation: so many seeds of the sound rules.
-soak SEEDS="100000":
-    MUSTER_SIM_SEEDS={{SEEDS}} cargo test --release -p muster-tests --test lease_sim -- --nocapture
-
 # Writes the generated tables of docs/proof.md.
 proof-tables:
     MUSTER_WRITE_DOCS=1 cargo test -p muster-tests --test lease_model --test lease_sim -- every_mutant sound_rules
+
+# The long form of the lease simulation: so many seeds for each rule set.
+soak SEEDS="100000":
+    MUSTER_SIM_SEEDS={{SEEDS}} cargo test --release -p muster-tests --test lease_sim -- --nocapture
+
+# One run of the simulated stack, with its story.
+story SEED *ARGS:
+    cargo test -q -p muster-fullstack --test fullstack -- --seed {{SEED}} {{ARGS}}
+
+# The long form of the simulated stack.
+soak-fullstack SEEDS="20000":
+    MUSTER_FULLSTACK_SEEDS={{SEEDS}} cargo test --release -p muster-fullstack --test fullstack

@@ -129,6 +129,48 @@ impl Acks {
         self.lock().lease.promise(clock::host_now(), request)
     }
 
+    // ---- called by whoever has the datagrams ---------------------------------------------------------------
+
+    /// Tells that the voter is awake: a gap between two calls is a stall of its own (R6).
+    pub fn tick(&self) {
+        self.lock().lease.tick(clock::host_now());
+    }
+
+    /// What to answer to a datagram. What does not verify is counted and gets nothing. A session that is proven to be
+    /// over goes to `fenced`.
+    #[must_use]
+    pub fn answer(&self, datagram: &[u8], fenced: &mpsc::Sender<SessionId>) -> Option<(Buffer, usize)> {
+        let reject = || {
+            self.counters.rejected.fetch_add(1, Ordering::Relaxed);
+        };
+        let Ok(header) = datagram::Header::read(datagram) else {
+            reject();
+            return None;
+        };
+        let mut inner = self.lock();
+        let key = inner.keys.get(&header.session).map(|k| muster_guard::key::SessionKey(k.0))?;
+        let Ok(message) = datagram::open_from_guard(datagram, &key) else {
+            reject();
+            return None;
+        };
+        let answer = match message {
+            FromGuard::Heartbeat(heartbeat) => inner.lease.on_heartbeat(clock::host_now(), &heartbeat)?,
+            FromGuard::Fenced(proof) => match inner.lease.on_fenced(&proof) {
+                FencedEffect::Answer(closed) => Answer::Closed(closed),
+                FencedEffect::Forward(session) => {
+                    // A full queue drops it: the guard repeats it every heartbeat.
+                    let _queued = fenced.try_send(session);
+                    return None;
+                }
+                FencedEffect::Ignore => return None,
+            },
+        };
+        drop(inner);
+        let mut buffer = [0u8; DATAGRAM_BYTES_MAX];
+        let length = datagram::encode_answer(&answer, &key, &mut buffer);
+        Some((buffer, length))
+    }
+
     /// Which sessions' acks ask for an orderly stop; all others do not.
     pub fn set_release(&self, sessions: &BTreeSet<SessionId>) {
         let mut inner = self.lock();
@@ -258,7 +300,7 @@ pub fn serve(
         raise_priority();
         while !seen.load(Ordering::Relaxed) {
             wait_readable(&sockets);
-            acks.lock().lease.tick(clock::host_now());
+            acks.tick();
             for socket in &sockets {
                 drain(&acks, socket, &fenced);
             }
@@ -279,7 +321,7 @@ fn drain(acks: &Acks, socket: &UdpSocket, fenced: &mpsc::Sender<SessionId>) {
     let mut received = [0u8; DATAGRAM_BYTES_MAX + 1];
     for _ in 0..BATCH {
         let Ok((length, from)) = socket.recv_from(&mut received) else { return };
-        match answer(acks, &received[..length], fenced) {
+        match acks.answer(&received[..length], fenced) {
             Some((bytes, length)) => send(acks, socket, &bytes[..length], from),
             None => continue,
         }
@@ -291,39 +333,6 @@ fn send(acks: &Acks, socket: &UdpSocket, bytes: &[u8], to: SocketAddr) {
     if socket.send_to(bytes, to).is_ok() {
         acks.counters.answered.fetch_add(1, Ordering::Relaxed);
     }
-}
-
-/// What to answer to a datagram. What does not verify is counted and gets nothing.
-fn answer(acks: &Acks, datagram: &[u8], fenced: &mpsc::Sender<SessionId>) -> Option<(Buffer, usize)> {
-    let reject = || {
-        acks.counters.rejected.fetch_add(1, Ordering::Relaxed);
-    };
-    let Ok(header) = datagram::Header::read(datagram) else {
-        reject();
-        return None;
-    };
-    let mut inner = acks.lock();
-    let key = inner.keys.get(&header.session).map(|k| muster_guard::key::SessionKey(k.0))?;
-    let Ok(message) = datagram::open_from_guard(datagram, &key) else {
-        reject();
-        return None;
-    };
-    let answer = match message {
-        FromGuard::Heartbeat(heartbeat) => inner.lease.on_heartbeat(clock::host_now(), &heartbeat)?,
-        FromGuard::Fenced(proof) => match inner.lease.on_fenced(&proof) {
-            FencedEffect::Answer(closed) => Answer::Closed(closed),
-            FencedEffect::Forward(session) => {
-                // A full queue drops it: the guard repeats it every heartbeat.
-                let _queued = fenced.try_send(session);
-                return None;
-            }
-            FencedEffect::Ignore => return None,
-        },
-    };
-    drop(inner);
-    let mut buffer = [0u8; DATAGRAM_BYTES_MAX];
-    let length = datagram::encode_answer(&answer, &key, &mut buffer);
-    Some((buffer, length))
 }
 
 /// Real-time priority where it is allowed: contention for the CPU matters more than lost datagrams.

@@ -7,6 +7,7 @@
 //! **Architecture Invariant:** nothing here reads or writes Raft; it is given a state to watch and somewhere to
 //! submit commands.
 
+pub mod guard_door;
 pub mod guard_link;
 pub mod health;
 mod instance;
@@ -30,7 +31,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::guard_link::{GuardError, GuardLink, LinkOptions};
+use self::guard_door::GuardDoor;
+use self::guard_link::{GuardError, GuardLink};
 use self::health::HealthChecks;
 pub use self::instance::LocalInstance;
 use self::logs::{LogLine, LogQuery};
@@ -57,14 +59,10 @@ pub struct Options {
     pub cluster: ClusterId,
     /// Its incarnation.
     pub incarnation: Incarnation,
-    /// Holds the guard's socket.
-    pub run_dir: PathBuf,
     /// Holds the logs of tasks.
     pub data_dir: PathBuf,
-    /// The binary to start a guard from.
-    pub guard_exe: PathBuf,
-    /// Whether to start a guard when nobody answers.
-    pub autostart_guard: bool,
+    /// The way to its guard.
+    pub guard: Arc<dyn GuardDoor>,
 }
 
 /// How the agent and its guard are.
@@ -83,13 +81,7 @@ pub fn start(options: Options, state: watch::Receiver<Arc<State>>, submit: Arc<d
         incarnation = %options.incarnation, "the agent takes over this host's instances"
     );
     let stop = CancellationToken::new();
-    let link_options = LinkOptions {
-        run_dir: options.run_dir.clone(),
-        data_dir: options.data_dir.clone(),
-        guard_exe: options.guard_exe.clone(),
-        autostart_guard: options.autostart_guard,
-    };
-    let (guard, events, link) = GuardLink::new(link_options);
+    let (guard, events, link) = GuardLink::new(options.guard);
     let driver: Arc<dyn Driver> = Arc::new(ExecDriver::new(guard.clone(), options.data_dir.clone()));
     let (health_sender, health_reports) = mpsc::channel(HEALTH_REPORTS_MAX);
     let (view_sender, view) = watch::channel(GuardView::default());

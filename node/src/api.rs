@@ -30,6 +30,7 @@ mod view;
 mod watch;
 mod writes;
 
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,13 +41,14 @@ use muster_core::state::State;
 use muster_proto::v1;
 use muster_proto::v1::cluster_server::ClusterServer;
 use muster_proto::v1::node_link_server::NodeLinkServer;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 
 use crate::handles::Handles;
 use crate::peers::MAX_MESSAGE_BYTES;
@@ -93,7 +95,7 @@ impl Api {
         state: Arc<State>,
         think: impl FnOnce(&State) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let thought = tokio::task::spawn_blocking(move || think(&state)).await;
+        let thought = crate::blocking::run(move || think(&state)).await;
         thought.unwrap_or_else(|error| Err(ApiError::Internal(error.to_string())))
     }
 
@@ -104,21 +106,27 @@ impl Api {
     }
 }
 
+/// The connections that come in on these listeners.
+pub fn tcp(listeners: Vec<TcpListener>) -> impl Stream<Item = io::Result<TcpStream>> {
+    select_all(listeners.into_iter().map(|l| TcpIncoming::from(l).with_nodelay(Some(true))))
+}
+
 /// Serves until `shutdown`. Errors of single connections end those; an error of a listener is logged.
-pub async fn serve(
+pub async fn serve<C>(
     handles: Handles,
-    listeners: Vec<TcpListener>,
+    incoming: impl Stream<Item = io::Result<C>>,
     unix: Option<UnixListener>,
     raft_service: RaftService,
     shutdown: CancellationToken,
-) {
+) where
+    C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+{
     let api = Arc::new(Api::new(handles, shutdown.clone()));
-    let incoming = listeners.into_iter().map(|l| TcpIncoming::from(l).with_nodelay(Some(true)));
     let tcp = server()
         .add_service(cluster_service(&api))
         .add_service(link_service(&api))
         .add_service(raft_service.into_server())
-        .serve_with_incoming_shutdown(select_all(incoming), shutdown.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let local = async {
         let Some(listener) = unix else { return Ok(()) };
         server()

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-use crate::peers::{MAX_MESSAGE_BYTES, connect};
+use crate::peers::{MAX_MESSAGE_BYTES, Peers};
 use crate::replica::NodeReplica;
 
 /// A stream that says nothing for so long is dead: the sender speaks every second.
@@ -33,6 +33,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 pub async fn run(
     me: NodeId,
     sender: v1::Sender,
+    peers: Peers,
     seeds: Vec<String>,
     mut replica: NodeReplica,
     mut state: watch::Receiver<Arc<State>>,
@@ -51,7 +52,7 @@ pub async fn run(
                 () = tokio::time::sleep(ASK_AFTER) => {}
             }
             let Some(address) = address else { continue };
-            let Some(view) = raft_view(address).await else { continue };
+            let Some(view) = raft_view(&peers, address).await else { continue };
             let Some(later) = taken_out(&state.borrow(), me, &view) else { continue };
             tracing::info!(membership = %later, "this node was taken out of Raft: it follows from now on");
             taken_out_at = later;
@@ -59,7 +60,7 @@ pub async fn run(
         if let Some(address) = address {
             tokio::select! {
                 () = stop.cancelled() => return,
-                why = follow_one(address, &sender, &mut replica, me, taken_out_at) => {
+                why = follow_one(&peers, address, &sender, &mut replica, me, taken_out_at) => {
                     tracing::debug!(address, why, "no longer following");
                 }
             }
@@ -72,8 +73,8 @@ pub async fn run(
 }
 
 /// Whom another node knows to be in Raft; `None`: it didn't answer.
-async fn raft_view(address: &str) -> Option<v1::RaftView> {
-    let mut cluster = ClusterClient::new(connect(address).ok()?);
+async fn raft_view(peers: &Peers, address: &str) -> Option<v1::RaftView> {
+    let mut cluster = ClusterClient::new(peers.dial(address).ok()?);
     let asked = cluster.get_raft(v1::GetRaftRequest { stale: true });
     Some(tokio::time::timeout(ASK_TIMEOUT, asked).await.ok()?.ok()?.into_inner())
 }
@@ -98,13 +99,14 @@ fn candidates(state: &State, me: NodeId, seeds: &[String]) -> Vec<String> {
 /// Follows one agent until the stream ends, or until this node is in Raft by a membership not before
 /// `since`; says why it ended.
 async fn follow_one(
+    peers: &Peers,
     address: &str,
     sender: &v1::Sender,
     replica: &mut NodeReplica,
     me: NodeId,
     since: MembershipId,
 ) -> String {
-    let channel = match connect(address) {
+    let channel = match peers.dial(address) {
         Ok(channel) => channel,
         Err(error) => return error.to_string(),
     };

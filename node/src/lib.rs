@@ -5,6 +5,7 @@
 pub mod acks;
 pub mod agent;
 pub mod api;
+mod blocking;
 pub mod clock;
 pub mod command;
 pub mod config;
@@ -16,6 +17,7 @@ pub mod handles;
 pub mod http;
 pub mod node;
 pub mod notify;
+mod numbers;
 pub mod peers;
 pub mod proposer;
 pub mod raft;

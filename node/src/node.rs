@@ -1,21 +1,26 @@
 //! One agent, put together: opens what is on disk, starts the parts, and ends them in order.
 
 mod duties;
+pub mod ground;
 mod sockets;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::Stream;
 use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, NodeName};
 use muster_core::lease::voter::VoterIdentity;
 use muster_core::time::Timing;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::transport::server::Connected;
 
-use crate::acks::{self, Acks};
+use crate::acks::Acks;
 use crate::agent;
+use crate::agent::guard_door::GuardDoor;
 use crate::config::{Config, ConfigError};
 use crate::controller;
 use crate::follow;
@@ -23,12 +28,12 @@ use crate::handles::{Handles, Healths};
 use crate::notify;
 use crate::peers::{Peers, sender};
 use crate::proposer::Proposer;
-use crate::raft::{self, Group, PlainDial, RaftHandle, RaftService};
+use crate::raft::{self, Group, RaftHandle, RaftService};
 use crate::replica::{NodeReplica, Published};
 use crate::seed::{self, Seed};
 use crate::storage::directory::{DataDirectory, DirectoryError, Identity};
 use crate::storage::history::History;
-use sockets::Sockets;
+use ground::Ground;
 
 /// Proofs of guards that wait for the controller: one for each session at most, repeated by the guards.
 const FENCED_QUEUE: usize = 256;
@@ -115,25 +120,57 @@ struct Origin {
 /// [`NodeError`] says why and what to do.
 pub async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), NodeError> {
     options.config.check(options.insecure)?;
-    let data_dir = options.config.node.data_dir.clone();
-    let directory = DataDirectory::open(&data_dir)?;
+    let directory = DataDirectory::open(&options.config.node.data_dir)?;
     let origin = Origin::read(&directory)?;
-    let sockets = Sockets::open(&options.config).await?;
-    let history = History::open(&directory.history());
+    let ground = ground::on_this_host(&options, &directory).await?;
+    run_from(origin, options, directory, ground, stop).await
+}
+
+/// [`run`] on another ground than this host's. The configuration has been checked.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_on<I, C>(
+    options: RunOptions,
+    directory: DataDirectory,
+    ground: Ground<I>,
+    stop: CancellationToken,
+) -> Result<(), NodeError>
+where
+    I: Stream<Item = std::io::Result<C>> + Send + 'static,
+    C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+{
+    let origin = Origin::read(&directory)?;
+    run_from(origin, options, directory, ground, stop).await
+}
+
+async fn run_from<I, C>(
+    origin: Origin,
+    options: RunOptions,
+    directory: DataDirectory,
+    ground: Ground<I>,
+    stop: CancellationToken,
+) -> Result<(), NodeError>
+where
+    I: Stream<Item = std::io::Result<C>> + Send + 'static,
+    C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+{
     let acks = Acks::new(VoterIdentity {
         cluster: origin.cluster,
         incarnation: origin.incarnation,
         node: origin.me,
         boot: random_boot()?,
     });
-    let (replica, published) = NodeReplica::new(acks.clone(), history.clone());
+    let (replica, published) = NodeReplica::new(acks.clone(), ground.history.clone());
     let bystander = Acks::new(VoterIdentity { boot: BootId(0), ..acks.identity() });
     let follower = replica.beside(bystander);
-    let (raft, service) = start_raft(&origin, &directory, &acks, replica).await?;
+    let raft_options = raft_options(&origin, &directory, &acks, &ground, replica);
+    let (raft, service) = raft::start_on(raft_options, Arc::clone(&ground.log)).await?;
     let running = CancellationToken::new();
     let tasks = TaskTracker::new();
+    let history = ground.history.clone();
     let parts = Parts { options, origin, directory, acks, history, raft, published };
-    let started = parts.start(sockets, service, follower, &running, &tasks).await?;
+    let started = parts.start(ground, service, follower, &running, &tasks)?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
         why = parts.raft.stopped() => Err(NodeError::RaftStopped(why)),
@@ -171,23 +208,23 @@ fn random_boot() -> Result<BootId, getrandom::Error> {
     Ok(BootId(getrandom::u64()?.max(1)))
 }
 
-async fn start_raft(
+fn raft_options<I>(
     origin: &Origin,
     directory: &DataDirectory,
     acks: &Acks,
+    ground: &Ground<I>,
     replica: NodeReplica,
-) -> Result<(RaftHandle, RaftService), NodeError> {
-    let options = raft::Options {
+) -> raft::Options {
+    raft::Options {
         id: origin.me.0,
         group: Group { cluster_id: origin.cluster.0, incarnation: origin.incarnation.0 },
         timing: origin.seed.timing,
         directory: directory.raft(),
-        dialer: Arc::new(PlainDial),
+        dialer: Arc::clone(&ground.raft_dialer),
         gate: Arc::new(acks.clone()),
         replica: Box::new(replica),
-        snapshot_every: raft::SNAPSHOT_EVERY,
-    };
-    Ok(raft::start(options).await?)
+        snapshot_every: ground.snapshot_every,
+    }
 }
 
 struct Parts {
@@ -202,28 +239,32 @@ struct Parts {
 
 struct Started {
     agent: agent::AgentHandle,
-    _acks: acks::AckThread,
+    _heartbeats: Box<dyn Send>,
 }
 
 impl Parts {
-    async fn start(
+    fn start<I, C>(
         &self,
-        sockets: Sockets,
+        ground: Ground<I>,
         service: RaftService,
         follower: NodeReplica,
         running: &CancellationToken,
         tasks: &TaskTracker,
-    ) -> Result<Started, NodeError> {
+    ) -> Result<Started, NodeError>
+    where
+        I: Stream<Item = std::io::Result<C>> + Send + 'static,
+        C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+    {
         let me = self.origin.me;
         let state = self.published.state.clone();
-        let peers = Peers::new(state.clone());
+        let peers = Peers::new(state.clone(), ground.agent_dialer);
         let name = self.origin.identity.node_name.as_str();
         let proposer = Proposer::new(me, name, self.raft.clone(), peers.clone(), state.clone());
         let (fenced_tx, fenced) = mpsc::channel(FENCED_QUEUE);
         let (healths, healths_rx) = watch::channel(Healths::default());
-        let ack_thread =
-            acks::serve(self.acks.clone(), sockets.udp, fenced_tx.clone()).map_err(NodeError::Thread)?;
-        let agent = agent::start(self.agent_options(), state.clone(), Arc::new(proposer.clone()));
+        let heartbeats =
+            (ground.heartbeats)(self.acks.clone(), fenced_tx.clone()).map_err(NodeError::Thread)?;
+        let agent = agent::start(self.agent_options(ground.guard), state.clone(), Arc::new(proposer.clone()));
         tasks.spawn(controller::run(
             controller::Options {
                 me,
@@ -244,7 +285,7 @@ impl Parts {
             published: self.published.clone(),
             proposer: proposer.clone(),
             raft: self.raft.clone(),
-            peers,
+            peers: peers.clone(),
             acks: self.acks.clone(),
             history: self.history.clone(),
             healths: healths_rx,
@@ -252,18 +293,25 @@ impl Parts {
             agent: agent.clone(),
             warnings: self.warnings().into(),
         };
-        tasks.spawn(crate::api::serve(handles.clone(), sockets.tcp, sockets.unix, service, running.clone()));
-        tasks.spawn(crate::http::serve(handles, sockets.http, running.clone()));
-        self.start_duties(follower, &proposer, running, tasks);
+        tasks.spawn(crate::api::serve(
+            handles.clone(),
+            ground.incoming,
+            ground.unix,
+            service,
+            running.clone(),
+        ));
+        tasks.spawn(crate::http::serve(handles, ground.http, running.clone()));
+        self.start_duties(follower, &proposer, peers, running, tasks);
         notify::ready();
         tracing::info!(node = name, id = %me, "the agent listens");
-        Ok(Started { agent, _acks: ack_thread })
+        Ok(Started { agent, _heartbeats: heartbeats })
     }
 
     fn start_duties(
         &self,
         follower: NodeReplica,
         proposer: &Proposer,
+        peers: Peers,
         running: &CancellationToken,
         tasks: &TaskTracker,
     ) {
@@ -273,9 +321,10 @@ impl Parts {
         who.cluster_id = self.origin.cluster.0.to_be_bytes().to_vec().into();
         who.incarnation = self.origin.incarnation.0;
         let seeds = self.origin.seed.peers.clone();
-        tasks.spawn(follow::run(me, who, seeds, follower, state.clone(), running.clone()));
+        tasks.spawn(follow::run(me, who, peers, seeds, follower, state.clone(), running.clone()));
         let data_dir = self.directory.path().to_owned();
-        tasks.spawn(seed::keep(data_dir, me, state.clone(), running.clone()));
+        let undone = self.origin.seed.bootstrap.clone();
+        tasks.spawn(seed::keep(data_dir, me, undone, state.clone(), running.clone()));
         tasks.spawn(duties::announce_voter(
             self.acks.identity(),
             state.clone(),
@@ -296,16 +345,14 @@ impl Parts {
         }
     }
 
-    fn agent_options(&self) -> agent::Options {
+    fn agent_options(&self, guard: Arc<dyn GuardDoor>) -> agent::Options {
         agent::Options {
             node: self.origin.me,
             node_name: self.origin.name.clone(),
             cluster: self.origin.cluster,
             incarnation: self.origin.incarnation,
-            run_dir: self.options.config.node.run_dir.clone(),
             data_dir: self.directory.path().to_owned(),
-            guard_exe: self.options.guard_exe.clone(),
-            autostart_guard: self.options.autostart_guard,
+            guard,
         }
     }
 

@@ -12,6 +12,8 @@ use muster_proto::v1::node_link_client::NodeLinkClient;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::raft::{Dial, DialError};
+
 /// How long a connection attempt may take: a dead peer must not hold anything up.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// The largest message that an agent accepts from another, in bytes.
@@ -32,6 +34,7 @@ pub enum PeerError {
 #[derive(Clone)]
 pub struct Peers {
     state: watch::Receiver<Arc<State>>,
+    dialer: Arc<dyn Dial>,
     channels: Arc<Mutex<HashMap<NodeId, Connected>>>,
 }
 
@@ -45,8 +48,16 @@ struct Connected {
 impl Peers {
     /// No channels yet.
     #[must_use]
-    pub fn new(state: watch::Receiver<Arc<State>>) -> Self {
-        Self { state, channels: Arc::default() }
+    pub fn new(state: watch::Receiver<Arc<State>>, dialer: Arc<dyn Dial>) -> Self {
+        Self { state, dialer, channels: Arc::default() }
+    }
+
+    /// A channel to HOST:PORT, for an agent that is not known by the state.
+    ///
+    /// # Errors
+    /// [`PeerError::BadAddress`].
+    pub fn dial(&self, address: &str) -> Result<Channel, PeerError> {
+        self.dialer.dial(address).map_err(|_| PeerError::BadAddress(address.to_owned()))
     }
 
     /// A client of another agent's link.
@@ -77,7 +88,7 @@ impl Peers {
         if let Some(old) = channels.get(&node).filter(|c| c.addresses.len() > 1) {
             let turn = (old.turn + 1) % old.addresses.len();
             let addresses = old.addresses.clone();
-            if let Ok(channel) = connect(&addresses[turn]) {
+            if let Ok(channel) = self.dial(&addresses[turn]) {
                 channels.insert(node, Connected { addresses, turn, channel });
             }
         }
@@ -90,7 +101,7 @@ impl Peers {
         if let Some(known) = channels.get(&node).filter(|c| c.addresses == addresses) {
             return Ok(known.channel.clone());
         }
-        let channel = connect(&addresses[0])?;
+        let channel = self.dial(&addresses[0])?;
         channels.insert(node, Connected { addresses, turn: 0, channel: channel.clone() });
         Ok(channel)
     }
@@ -98,6 +109,16 @@ impl Peers {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Reaches agents over plain TCP.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlainLink;
+
+impl Dial for PlainLink {
+    fn dial(&self, address: &str) -> Result<Channel, DialError> {
+        connect(address).map_err(|error| DialError { address: address.to_owned(), detail: error.to_string() })
+    }
 }
 
 /// A lazy channel to HOST:PORT.

@@ -25,7 +25,7 @@ pub use self::error::{ChangeError, ProposeError, ReadError};
 pub use self::handle::{LeadershipWatch, RaftHandle};
 pub use self::log_store::VoterGate;
 pub use self::network::Group;
-pub use self::network::link::{Dial, PlainDial};
+pub use self::network::link::{Dial, DialError, PlainDial, endpoint};
 pub use self::network::server::RaftService;
 pub use self::replica::{FatalApply, Frozen, MembershipView, Replica};
 pub use self::status::{Leadership, RaftStatus, Role};
@@ -43,12 +43,15 @@ use self::contact::Contact;
 use self::log_store::LogStore;
 use self::network::Network;
 use self::state_machine::StateMachine;
+use crate::blocking;
 use crate::storage::FileError;
-use crate::storage::log::{Log, OpenError};
+use crate::storage::log::{EntryLog, Log, OpenError};
 use crate::storage::snapshot::Snapshots;
 
 /// The largest command: a batch holds at least one, and must fit a message between peers.
 pub const MAX_COMMAND_BYTES: usize = 4 << 20;
+/// Where the log is, under [`Options::directory`].
+pub const LOG_DIRECTORY: &str = "log";
 /// A snapshot is written every so many entries.
 pub const SNAPSHOT_EVERY: u64 = 10_000;
 /// How far the log reaches back beyond the newest snapshot, in snapshots: for followers that lag, and so that
@@ -121,8 +124,21 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`]; each names what to do.
 pub async fn start(options: Options) -> Result<(RaftHandle, RaftService), StartError> {
+    let directory = options.directory.join(LOG_DIRECTORY);
+    let log = file_work(move || Log::open(&directory).map_err(StartError::from)).await?;
+    start_on(options, Arc::new(log)).await
+}
+
+/// [`start`] on a log that is open already.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start_on(
+    options: Options,
+    log: Arc<dyn EntryLog>,
+) -> Result<(RaftHandle, RaftService), StartError> {
     let config = Arc::new(config(&options)?);
-    let stores = open_stores(options.directory.clone(), Arc::clone(&options.gate)).await?;
+    let stores = open_stores(options.directory.clone(), log, Arc::clone(&options.gate)).await?;
     let network = Network::new(options.id, options.group, &options.timing, options.dialer);
     let state_machine = StateMachine::new(
         options.replica,
@@ -148,23 +164,32 @@ pub async fn start(options: Options) -> Result<(RaftHandle, RaftService), StartE
 }
 
 struct Stores {
-    log: Arc<Log>,
+    log: Arc<dyn EntryLog>,
     log_store: LogStore,
     snapshots: Arc<Snapshots>,
     newest: Option<Arc<crate::storage::snapshot::SnapshotFile>>,
 }
 
-async fn open_stores(directory: PathBuf, gate: Arc<dyn VoterGate>) -> Result<Stores, StartError> {
-    let open = move || -> Result<Stores, StartError> {
-        let log = Arc::new(Log::open(&directory.join("log"))?);
+async fn open_stores(
+    directory: PathBuf,
+    log: Arc<dyn EntryLog>,
+    gate: Arc<dyn VoterGate>,
+) -> Result<Stores, StartError> {
+    file_work(move || {
         let snapshots = Arc::new(Snapshots::open(&directory.join("snapshots"))?);
         let purged = log.state().map_err(StartError::Read)?.purged;
         let newest = snapshots.newest_usable(purged)?;
         let log_store = LogStore::new(Arc::clone(&log), gate).map_err(StartError::Read)?;
         Ok(Stores { log, log_store, snapshots, newest })
-    };
-    match tokio::task::spawn_blocking(open).await {
-        Ok(stores) => stores,
+    })
+    .await
+}
+
+async fn file_work<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    match blocking::run(work).await {
+        Ok(outcome) => outcome,
         Err(panic) => Err(StartError::Restore { detail: panic.to_string() }),
     }
 }

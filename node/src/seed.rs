@@ -69,18 +69,29 @@ impl Seed {
         let peers = nodes.iter().flat_map(|n| n.description.addresses.iter().cloned()).take(32).collect();
         Some(Self { timing, peers, bootstrap: None })
     }
+
+    /// What stands in the file when the state says this: what `muster init` left to be done stays until the cluster
+    /// knows its first token, or a crash in between would leave a cluster that nobody can join with it.
+    fn renewed(state: &State, me: NodeId, undone: &mut Option<FirstToken>) -> Option<Self> {
+        if undone.as_ref().is_some_and(|token| state.tokens.contains_key(&token.id)) {
+            *undone = None;
+        }
+        let seed = Self::of(state, me)?;
+        Some(Self { bootstrap: undone.clone(), ..seed })
+    }
 }
 
-/// Keeps the file in step with the state.
+/// Keeps the file in step with the state. `undone` is what `muster init` left to be done, if this node is the first.
 pub async fn keep(
     data_dir: std::path::PathBuf,
     me: NodeId,
+    mut undone: Option<FirstToken>,
     mut state: watch::Receiver<Arc<State>>,
     stop: CancellationToken,
 ) {
     let mut written = None;
     loop {
-        let seed = Seed::of(&state.borrow_and_update(), me);
+        let seed = Seed::renewed(&state.borrow_and_update(), me, &mut undone);
         if let Some(seed) = seed.filter(|s| written.as_ref() != Some(s)) {
             if let Err(error) = seed.write(&data_dir) {
                 tracing::warn!(%error, "the list of peers could not be saved; it will be tried again");
@@ -92,5 +103,39 @@ pub async fn keep(
             () = stop.cancelled() => return,
             changed = state.changed() => if changed.is_err() { return },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_core::command::{Role, TokenGrant};
+    use muster_core::id::{ClusterId, Incarnation};
+    use muster_core::state::Cluster;
+    use muster_core::time::Stamp;
+
+    use super::*;
+
+    #[test]
+    fn the_first_token_stays_in_the_file_until_the_cluster_knows_it() {
+        let first = FirstToken { id: "abc".into(), hash: String::new(), expires_ms: 1, uses: 1 };
+        let mut undone = Some(first.clone());
+        let mut state = State::default();
+        assert_eq!(Seed::renewed(&state, NodeId(1), &mut undone), None, "there is no cluster yet");
+        state.cluster = Some(Cluster {
+            id: ClusterId(1),
+            name: "c".into(),
+            incarnation: Incarnation(1),
+            timing: Timing::LAN,
+            created: Stamp(1),
+        });
+        let made = Seed::renewed(&state, NodeId(1), &mut undone).unwrap();
+        assert_eq!(made.bootstrap, Some(first), "a crash now must not lose it");
+        let grant =
+            TokenGrant { id: "abc".into(), hash: [0; 32], role: Role::Auto, expires: Stamp(1), uses: 1 };
+        state.tokens.insert("abc".into(), grant);
+        assert_eq!(Seed::renewed(&state, NodeId(1), &mut undone).unwrap().bootstrap, None);
+        state.tokens.remove("abc");
+        let used_up = Seed::renewed(&state, NodeId(1), &mut undone).unwrap();
+        assert_eq!(used_up.bootstrap, None, "it is never made again");
     }
 }

@@ -17,7 +17,7 @@ use std::sync::mpsc::sync_channel;
 
 use bytes::Bytes;
 use muster::storage::Position;
-use muster::storage::log::{Completion, Log, LogState, OpenError, StoredVote};
+use muster::storage::log::{Completion, EntryLog, Log, LogState, OpenError, StoredVote};
 
 const WRITER_DIRECTORY: &str = "MUSTER_TEST_LOG_WRITER";
 
@@ -37,7 +37,8 @@ fn acknowledged(write: impl FnOnce(Completion) -> std::io::Result<()>) -> std::i
 }
 
 fn append(log: &Log, indices: std::ops::Range<u64>) {
-    acknowledged(|done| log.append(indices.map(|index| (at(index), content(index))), done)).unwrap();
+    let mut entries = indices.map(|index| (at(index), content(index)));
+    acknowledged(|done| log.append(&mut entries, done)).unwrap();
 }
 
 fn vote(log: &Log, term: u64) -> StoredVote {
@@ -257,11 +258,12 @@ fn writer_process() {
     let first = log.state().unwrap().last.map_or(0, |last| last.index + 1);
     for index in first.. {
         let entry = [(at(index), content(index))];
-        match acknowledged(|done| log.append(entry, done)) {
+        match acknowledged(|done| log.append(&mut entry.into_iter(), done)) {
             Ok(()) => println!("acknowledged {index}"),
             Err(error) => {
                 assert!(log.has_failed());
-                let next = acknowledged(|done| log.append([(at(index), content(index))], done));
+                let mut entry = std::iter::once((at(index), content(index)));
+                let next = acknowledged(|done| log.append(&mut entry, done));
                 assert!(next.is_err(), "a log that has failed takes nothing more");
                 println!("failed {error}");
                 std::process::exit(0);

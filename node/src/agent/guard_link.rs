@@ -9,7 +9,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use muster_guard::protocol::codec::{FrameDecoder, FrameError, encode_frame};
@@ -18,10 +18,10 @@ use muster_guard::protocol::{
     Request, RequestFrame, Welcome,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::guard_door::{GuardDoor, GuardStream};
 use crate::clock;
 
 /// Calls that wait to be sent. Each slot has at most a few calls outstanding; more callers wait their turn.
@@ -34,19 +34,6 @@ const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// How long a guard may take from its start to its first answer before another one is started.
 const GUARD_START_TIME: Duration = Duration::from_secs(2);
 const HELLO_TIME: Duration = Duration::from_secs(5);
-
-/// Where the guard is, and who starts it.
-#[derive(Clone, Debug)]
-pub struct LinkOptions {
-    /// Holds `guard.sock`.
-    pub run_dir: PathBuf,
-    /// Handed to a guard that is started here.
-    pub data_dir: PathBuf,
-    /// The binary to start a guard from.
-    pub guard_exe: PathBuf,
-    /// Whether to start a guard when nobody answers. Under systemd the guard has a unit of its own.
-    pub autostart_guard: bool,
-}
 
 /// What the link tells, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,10 +78,10 @@ pub struct GuardLink {
 impl GuardLink {
     /// A handle, the events, and the link itself, which is to be run.
     #[must_use]
-    pub fn new(options: LinkOptions) -> (Self, mpsc::Receiver<LinkEvent>, Link) {
+    pub fn new(door: Arc<dyn GuardDoor>) -> (Self, mpsc::Receiver<LinkEvent>, Link) {
         let (calls, incoming) = mpsc::channel(CALLS_MAX);
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
-        (Self { calls }, receiver, Link { options, calls: incoming, events, spawned: None })
+        (Self { calls }, receiver, Link { door, calls: incoming, events, spawned: None })
     }
 
     /// Asks the guard and waits for the answer, at most `limit`.
@@ -156,7 +143,7 @@ enum Broken {
 
 /// The link: owns the connection.
 pub struct Link {
-    options: LinkOptions,
+    door: Arc<dyn GuardDoor>,
     calls: mpsc::Receiver<Call>,
     events: mpsc::Sender<LinkEvent>,
     /// When a guard was last started here.
@@ -191,7 +178,7 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<(Connection, Welcome), Broken> {
-        let stream = UnixStream::connect(self.options.run_dir.join("guard.sock")).await?;
+        let stream = self.door.connect().await?;
         let mut connection = Connection { stream, decoder: FrameDecoder::new(), last_id: 0 };
         let hello = Hello {
             lowest: PROTOCOL_LOWEST,
@@ -277,14 +264,14 @@ impl Link {
         let nobody = matches!(why, Broken::Io(e)
             if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused));
         let recently = self.spawned.is_some_and(|at| at.elapsed() < GUARD_START_TIME);
-        if !self.options.autostart_guard || !nobody || recently {
+        if !nobody || recently {
             return;
         }
         self.spawned = Some(clock::monotonic());
-        let LinkOptions { guard_exe, run_dir, data_dir, .. } = &self.options;
-        match muster_guard::spawn_detached(guard_exe, run_dir, data_dir) {
-            Ok(()) => tracing::info!("started a guard"),
-            Err(error) => tracing::error!("a guard can't be started from {}: {error}", guard_exe.display()),
+        match self.door.start_guard() {
+            Ok(true) => tracing::info!("started a guard"),
+            Ok(false) => {}
+            Err(error) => tracing::error!("a guard can't be started from {error}"),
         }
     }
 }
@@ -297,7 +284,7 @@ fn result_of(outcome: Outcome) -> Result<Reply, GuardError> {
 }
 
 struct Connection {
-    stream: UnixStream,
+    stream: Box<dyn GuardStream>,
     decoder: FrameDecoder,
     last_id: u64,
 }

@@ -60,7 +60,7 @@ pub fn read_logs(data_dir: &Path, query: LogQuery) -> impl Stream<Item = io::Res
 async fn pump(mut reader: Reader, lines: &mpsc::Sender<io::Result<LogLine>>) {
     let follow = reader.query.follow;
     loop {
-        let round = tokio::task::spawn_blocking(move || {
+        let round = crate::blocking::run(move || {
             let read = reader.read();
             (reader, read)
         });

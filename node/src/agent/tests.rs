@@ -11,6 +11,7 @@ use muster_guard::protocol::{Binding, ExitHow, Refusal};
 
 use self::cluster::{Cluster, NODE, service, slot, was_revoked, with_health};
 use self::fake_guard::FakeGuard;
+use super::guard_door::LocalGuard;
 use super::*;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -33,10 +34,13 @@ impl World {
             node_name: NodeName::new("n1").unwrap(),
             cluster: ClusterId(7),
             incarnation: Incarnation(1),
-            run_dir: self.dir.path().to_owned(),
             data_dir: self.dir.path().join("data"),
-            guard_exe: PathBuf::from("/nonexistent"),
-            autostart_guard: false,
+            guard: Arc::new(LocalGuard {
+                run_dir: self.dir.path().to_owned(),
+                data_dir: self.dir.path().join("data"),
+                guard_exe: PathBuf::from("/nonexistent"),
+                autostart_guard: false,
+            }),
         };
         start(options, self.cluster.watch(), Arc::clone(&self.cluster) as Arc<dyn Submit>)
     }

@@ -18,7 +18,7 @@ use super::error::{ChangeError, ProposeError, ReadError, Refusal, change_error, 
 use super::state_machine::StateMachine;
 use super::status::{Leadership, RaftStatus, Role};
 use super::types::{Applied, Payload, Peer, TypeConfig};
-use crate::storage::log::Log;
+use crate::storage::log::EntryLog;
 
 type OpenRaft = openraft::Raft<TypeConfig, StateMachine>;
 type ServerMetrics = openraft::type_config::alias::WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>;
@@ -35,7 +35,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(5);
 pub struct RaftHandle {
     id: u64,
     raft: OpenRaft,
-    log: Arc<Log>,
+    log: Arc<dyn EntryLog>,
     contact: Arc<Contact>,
     election_max: Duration,
 }
@@ -44,7 +44,7 @@ impl RaftHandle {
     pub(super) fn new(
         id: u64,
         raft: OpenRaft,
-        log: Arc<Log>,
+        log: Arc<dyn EntryLog>,
         contact: Arc<Contact>,
         timing: &Timing,
     ) -> Self {
@@ -262,7 +262,7 @@ impl RaftHandle {
             tracing::error!(%error, "Raft did not stop in order");
         }
         let log = Arc::clone(&self.log);
-        if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
+        if let Err(error) = crate::blocking::run(move || log.close()).await {
             tracing::error!(%error, "the log did not close in order");
         }
     }

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::types::{Entry, LogId, TypeConfig, Vote, log_id, position};
 use super::wire;
-use crate::storage::log::{Completion, Log, StoredVote};
+use crate::storage::log::{Completion, EntryLog, StoredVote};
 
 /// The most content that one append to a follower carries, so that messages stay far below their limit.
 const REPLICATION_BATCH_BYTES: usize = 1 << 20;
@@ -31,10 +31,10 @@ pub trait VoterGate: Send + Sync + 'static {
     fn truncated(&self, last_unapplied_membership: Option<u64>);
 }
 
-/// openraft's log storage over [`Log`].
+/// openraft's log storage over an [`EntryLog`].
 #[derive(Clone)]
 pub(crate) struct LogStore {
-    log: Arc<Log>,
+    log: Arc<dyn EntryLog>,
     gate: Arc<dyn VoterGate>,
     /// The indices of the membership entries that the log holds.
     memberships: Arc<Mutex<BTreeSet<u64>>>,
@@ -42,7 +42,7 @@ pub(crate) struct LogStore {
 
 impl LogStore {
     /// Takes an opened log, finds its membership entries and tells the gate.
-    pub(crate) fn new(log: Arc<Log>, gate: Arc<dyn VoterGate>) -> io::Result<Self> {
+    pub(crate) fn new(log: Arc<dyn EntryLog>, gate: Arc<dyn VoterGate>) -> io::Result<Self> {
         let mut memberships = BTreeSet::new();
         for (at, content) in log.read(0..u64::MAX, usize::MAX)? {
             if wire::is_membership_on_disk(content).map_err(unreadable(at.index))? {
@@ -60,7 +60,7 @@ impl LogStore {
 
 /// Reads the log for replication and for apply.
 #[derive(Clone)]
-pub(crate) struct LogReader(Arc<Log>);
+pub(crate) struct LogReader(Arc<dyn EntryLog>);
 
 impl LogReader {
     fn read(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<Entry>> {
@@ -161,7 +161,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let entries = entries.into_iter().map(|entry| {
+        let mut entries = entries.into_iter().map(|entry| {
             if entry.get_membership().is_some() {
                 // Before the entry can reach the disk: from then on it may be counted for its commit.
                 self.gate.appended_membership(entry.log_id.index());
@@ -169,7 +169,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             }
             wire::entry_to_disk(entry)
         });
-        self.log.append(entries, Completion::new(|outcome| callback.io_completed(outcome)))
+        self.log.append(&mut entries, Completion::new(|outcome| callback.io_completed(outcome)))
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {

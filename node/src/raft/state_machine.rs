@@ -212,7 +212,7 @@ where
     T: Send + 'static,
     F: FnOnce() -> Result<T, SnapshotError> + Send + 'static,
 {
-    let outcome = tokio::task::spawn_blocking(work).await;
+    let outcome = crate::blocking::run(work).await;
     match outcome {
         Ok(outcome) => outcome.map_err(|error| {
             let error = describe(&error);

@@ -113,6 +113,13 @@ impl History {
         Self { inner: Arc::new(Inner { requests, dropped, writer }) }
     }
 
+    /// A history that keeps nothing, as when its thread can't be started: events are counted as dropped.
+    #[must_use]
+    pub fn nowhere() -> Self {
+        let (requests, _nobody) = sync_channel(1);
+        Self { inner: Arc::new(Inner { requests, dropped: Arc::default(), writer: None }) }
+    }
+
     /// Takes an event. Never waits: when the queue is full the event is dropped and counted.
     pub fn append(&self, event: Event) {
         if let Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) =

@@ -85,7 +85,8 @@ impl Completion {
         Self(Some(Box::new(call)))
     }
 
-    fn finish(mut self, outcome: io::Result<()>) {
+    /// Calls it with the outcome.
+    pub fn finish(mut self, outcome: io::Result<()>) {
         if let Some(call) = self.0.take() {
             call(outcome);
         }
@@ -106,7 +107,71 @@ impl raft_log::Callback for Completion {
     }
 }
 
-/// The log. Methods take `&self`; the order of the calls is the order on the disk.
+/// A log as Raft uses it. [`Log`] keeps it on the disk of this host; a simulation keeps it on a disk that loses, when
+/// its host crashes, what was not synced.
+///
+/// Methods take `&self`; the order of the calls is the order on the disk.
+pub trait EntryLog: Send + Sync + 'static {
+    /// How many bytes of a half-written record were cut off at the end when the log was opened; 0 after
+    /// an orderly stop. For `status`: it tells of a crash or a power cut, not of a loss.
+    fn torn_tail_bytes(&self) -> u64;
+
+    /// What the log holds.
+    ///
+    /// # Errors
+    /// When it is closed.
+    fn state(&self) -> io::Result<LogState>;
+
+    /// Appends entries; they can be read when this returns, and are on the disk when `done` is called.
+    ///
+    /// # Errors
+    /// When the entries don't follow the last one, or after a failed write. `done` is then called too.
+    fn append(
+        &self,
+        entries: &mut dyn Iterator<Item = (Position, Bytes)>,
+        done: Completion,
+    ) -> io::Result<()>;
+
+    /// Notes the vote; it is on the disk when `done` is called, and no sooner may it be answered.
+    ///
+    /// # Errors
+    /// When the vote is older than the one noted, or after a failed write.
+    fn save_vote(&self, vote: StoredVote, done: Completion) -> io::Result<()>;
+
+    /// Notes the committed position. It reaches the disk with the next synced write: losing it costs a
+    /// restarted node nothing but the wait for the leader to tell it again.
+    ///
+    /// # Errors
+    /// After a failed write.
+    fn save_committed(&self, committed: Position) -> io::Result<()>;
+
+    /// Removes all entries after `keep`; on the disk when `done` is called.
+    ///
+    /// # Errors
+    /// When `keep` isn't held, or after a failed write.
+    fn truncate_after(&self, keep: Option<Position>, done: Completion) -> io::Result<()>;
+
+    /// Forgets all entries up to and including `upto`; disk space comes back file by file.
+    ///
+    /// # Errors
+    /// After a failed write.
+    fn purge(&self, upto: Position) -> io::Result<()>;
+
+    /// The entries with these indices, as many of them as the log holds, up to `max_bytes` of content
+    /// but at least one.
+    ///
+    /// # Errors
+    /// When an entry can't be read back.
+    fn read(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<(Position, Bytes)>>;
+
+    /// The bytes that the log takes on the disk; 0 once it is closed.
+    fn disk_bytes(&self) -> u64;
+
+    /// Syncs and closes the log, and gives its lock back. Blocks. Later calls fail.
+    fn close(&self);
+}
+
+/// The log on this host's disk.
 pub struct Log {
     /// Nothing once it is closed.
     inner: RwLock<Option<RaftLog>>,
@@ -124,148 +189,6 @@ impl Log {
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
         let (inner, torn_tail_bytes) = open::open(directory)?;
         Ok(Self { inner: RwLock::new(Some(inner)), failed: Arc::default(), torn_tail_bytes })
-    }
-
-    /// How many bytes of a half-written record were cut off at the end when the log was opened; 0 after
-    /// an orderly stop. For `status`: it tells of a crash or a power cut, not of a loss.
-    #[must_use]
-    pub fn torn_tail_bytes(&self) -> u64 {
-        self.torn_tail_bytes
-    }
-
-    /// What the log holds.
-    ///
-    /// # Errors
-    /// When it is closed.
-    pub fn state(&self) -> io::Result<LogState> {
-        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let state = inner.as_ref().ok_or_else(closed)?.log_state();
-        Ok(LogState {
-            purged: state.purged().copied(),
-            last: state.last().copied(),
-            committed: state.committed().copied(),
-            vote: state.vote().copied(),
-        })
-    }
-
-    /// Appends entries; they can be read when this returns, and are on the disk when `done` is called.
-    ///
-    /// # Errors
-    /// When the entries don't follow the last one, or after a failed write. `done` is then called too.
-    pub fn append(
-        &self,
-        entries: impl IntoIterator<Item = (Position, Bytes)>,
-        done: Completion,
-    ) -> io::Result<()> {
-        let mut guard = self.write_guard()?;
-        let inner = guard.as_mut().ok_or_else(closed)?;
-        let entries = entries.into_iter().map(|(position, content)| (position, EntryBytes(content)));
-        self.checked(inner.append(entries))?;
-        let flushed = inner.flush(true, Some(self.watched(done)));
-        self.checked(flushed)
-    }
-
-    /// Notes the vote; it is on the disk when `done` is called, and no sooner may it be answered.
-    ///
-    /// # Errors
-    /// When the vote is older than the one noted, or after a failed write.
-    pub fn save_vote(&self, vote: StoredVote, done: Completion) -> io::Result<()> {
-        let mut guard = self.write_guard()?;
-        let inner = guard.as_mut().ok_or_else(closed)?;
-        self.checked(inner.save_vote(vote))?;
-        let flushed = inner.flush(true, Some(self.watched(done)));
-        self.checked(flushed)
-    }
-
-    /// Notes the committed position. It reaches the disk with the next synced write: losing it costs a
-    /// restarted node nothing but the wait for the leader to tell it again.
-    ///
-    /// # Errors
-    /// After a failed write.
-    pub fn save_committed(&self, committed: Position) -> io::Result<()> {
-        let mut guard = self.write_guard()?;
-        let inner = guard.as_mut().ok_or_else(closed)?;
-        let state = inner.log_state();
-        // The library treats both as errors, and openraft every error as fatal. Both are harmless: a
-        // snapshot may be ahead of the log, and two notes may be reordered.
-        let backwards = state.committed().is_some_and(|noted| *noted >= committed);
-        let beyond = state.last().is_none_or(|last| *last < committed);
-        if backwards || beyond {
-            return Ok(());
-        }
-        let noted = inner.commit(committed);
-        self.checked(noted).map(drop)
-    }
-
-    /// Removes all entries after `keep`; on the disk when `done` is called.
-    ///
-    /// # Errors
-    /// When `keep` isn't held, or after a failed write.
-    pub fn truncate_after(&self, keep: Option<Position>, done: Completion) -> io::Result<()> {
-        let mut guard = self.write_guard()?;
-        let inner = guard.as_mut().ok_or_else(closed)?;
-        let nothing_after =
-            inner.log_state().last().is_none_or(|last| keep.is_some_and(|keep| keep >= *last));
-        if nothing_after {
-            done.finish(Ok(()));
-            return Ok(());
-        }
-        let truncated = inner.truncate(keep.map_or(0, |position| position.index + 1));
-        self.checked(truncated)?;
-        let flushed = inner.flush(true, Some(self.watched(done)));
-        self.checked(flushed)
-    }
-
-    /// Forgets all entries up to and including `upto`; disk space comes back file by file.
-    ///
-    /// # Errors
-    /// After a failed write.
-    pub fn purge(&self, upto: Position) -> io::Result<()> {
-        let mut guard = self.write_guard()?;
-        let inner = guard.as_mut().ok_or_else(closed)?;
-        let purged = inner.purge(upto);
-        self.checked(purged)?;
-        // Synced: only then may the library remove the files that the purge made useless.
-        let flushed = inner.flush(true, None);
-        self.checked(flushed)
-    }
-
-    /// The entries with these indices, as many of them as the log holds, up to `max_bytes` of content
-    /// but at least one.
-    ///
-    /// # Errors
-    /// When an entry can't be read back.
-    pub fn read(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<(Position, Bytes)>> {
-        if range.is_empty() {
-            return Ok(Vec::new());
-        }
-        let guard = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        let inner = guard.as_ref().ok_or_else(closed)?;
-        let mut entries = Vec::new();
-        let mut bytes = 0;
-        for entry in inner.read(range.start, range.end) {
-            let (position, EntryBytes(content)) = entry?;
-            bytes += content.len();
-            if bytes > max_bytes && !entries.is_empty() {
-                break;
-            }
-            entries.push((position, content));
-        }
-        Ok(entries)
-    }
-
-    /// The bytes that the log takes on the disk; 0 once it is closed.
-    #[must_use]
-    pub fn disk_bytes(&self) -> u64 {
-        let guard = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        guard.as_ref().map_or(0, raft_log::RaftLog::on_disk_size)
-    }
-
-    /// Syncs and closes the log, and gives its lock back. Blocks. Later calls fail.
-    pub fn close(&self) {
-        let inner = self.inner.write().unwrap_or_else(PoisonError::into_inner).take();
-        // Waits for the writer's thread, which syncs what it still has.
-        drop(inner);
     }
 
     /// Whether a write has failed; the log then takes no more, and the agent must end.
@@ -298,6 +221,114 @@ impl Log {
         }
         // A panic inside the library leaves the log in an unknown state.
         self.inner.write().map_err(|_| io::Error::other("a write to the log panicked"))
+    }
+}
+
+impl EntryLog for Log {
+    fn torn_tail_bytes(&self) -> u64 {
+        self.torn_tail_bytes
+    }
+
+    fn state(&self) -> io::Result<LogState> {
+        let inner = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let state = inner.as_ref().ok_or_else(closed)?.log_state();
+        Ok(LogState {
+            purged: state.purged().copied(),
+            last: state.last().copied(),
+            committed: state.committed().copied(),
+            vote: state.vote().copied(),
+        })
+    }
+
+    fn append(
+        &self,
+        entries: &mut dyn Iterator<Item = (Position, Bytes)>,
+        done: Completion,
+    ) -> io::Result<()> {
+        let mut guard = self.write_guard()?;
+        let inner = guard.as_mut().ok_or_else(closed)?;
+        let entries = entries.map(|(position, content)| (position, EntryBytes(content)));
+        self.checked(inner.append(entries))?;
+        let flushed = inner.flush(true, Some(self.watched(done)));
+        self.checked(flushed)
+    }
+
+    fn save_vote(&self, vote: StoredVote, done: Completion) -> io::Result<()> {
+        let mut guard = self.write_guard()?;
+        let inner = guard.as_mut().ok_or_else(closed)?;
+        self.checked(inner.save_vote(vote))?;
+        let flushed = inner.flush(true, Some(self.watched(done)));
+        self.checked(flushed)
+    }
+
+    fn save_committed(&self, committed: Position) -> io::Result<()> {
+        let mut guard = self.write_guard()?;
+        let inner = guard.as_mut().ok_or_else(closed)?;
+        let state = inner.log_state();
+        // The library treats both as errors, and openraft every error as fatal. Both are harmless: a
+        // snapshot may be ahead of the log, and two notes may be reordered.
+        let backwards = state.committed().is_some_and(|noted| *noted >= committed);
+        let beyond = state.last().is_none_or(|last| *last < committed);
+        if backwards || beyond {
+            return Ok(());
+        }
+        let noted = inner.commit(committed);
+        self.checked(noted).map(drop)
+    }
+
+    fn truncate_after(&self, keep: Option<Position>, done: Completion) -> io::Result<()> {
+        let mut guard = self.write_guard()?;
+        let inner = guard.as_mut().ok_or_else(closed)?;
+        let nothing_after =
+            inner.log_state().last().is_none_or(|last| keep.is_some_and(|keep| keep >= *last));
+        if nothing_after {
+            done.finish(Ok(()));
+            return Ok(());
+        }
+        let truncated = inner.truncate(keep.map_or(0, |position| position.index + 1));
+        self.checked(truncated)?;
+        let flushed = inner.flush(true, Some(self.watched(done)));
+        self.checked(flushed)
+    }
+
+    fn purge(&self, upto: Position) -> io::Result<()> {
+        let mut guard = self.write_guard()?;
+        let inner = guard.as_mut().ok_or_else(closed)?;
+        let purged = inner.purge(upto);
+        self.checked(purged)?;
+        // Synced: only then may the library remove the files that the purge made useless.
+        let flushed = inner.flush(true, None);
+        self.checked(flushed)
+    }
+
+    fn read(&self, range: Range<u64>, max_bytes: usize) -> io::Result<Vec<(Position, Bytes)>> {
+        if range.is_empty() {
+            return Ok(Vec::new());
+        }
+        let guard = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        let inner = guard.as_ref().ok_or_else(closed)?;
+        let mut entries = Vec::new();
+        let mut bytes = 0;
+        for entry in inner.read(range.start, range.end) {
+            let (position, EntryBytes(content)) = entry?;
+            bytes += content.len();
+            if bytes > max_bytes && !entries.is_empty() {
+                break;
+            }
+            entries.push((position, content));
+        }
+        Ok(entries)
+    }
+
+    fn disk_bytes(&self) -> u64 {
+        let guard = self.inner.read().unwrap_or_else(PoisonError::into_inner);
+        guard.as_ref().map_or(0, raft_log::RaftLog::on_disk_size)
+    }
+
+    fn close(&self) {
+        let inner = self.inner.write().unwrap_or_else(PoisonError::into_inner).take();
+        // Waits for the writer's thread, which syncs what it still has.
+        drop(inner);
     }
 }
 

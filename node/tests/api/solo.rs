@@ -1,14 +1,16 @@
 //! A cluster of one voter in this process.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use muster::acks::Acks;
 use muster::agent;
+use muster::agent::guard_door::LocalGuard;
 use muster::api;
 use muster::handles::{Handles, Healths};
 use muster::http;
-use muster::peers::{self, Peers};
+use muster::peers::{self, Peers, PlainLink};
 use muster::proposer::Proposer;
 use muster::raft::{self, Group, Peer, PlainDial};
 use muster::replica::NodeReplica;
@@ -45,6 +47,16 @@ pub struct Solo {
     _directory: tempfile::TempDir,
 }
 
+/// The way to a guard that does not run.
+fn no_guard(directory: &Path) -> Arc<LocalGuard> {
+    Arc::new(LocalGuard {
+        run_dir: directory.join("run"),
+        data_dir: directory.to_owned(),
+        guard_exe: "/nonexistent".into(),
+        autostart_guard: false,
+    })
+}
+
 impl Solo {
     /// Starts it and makes the cluster.
     pub async fn start() -> Self {
@@ -70,17 +82,15 @@ impl Solo {
         })
         .await
         .unwrap();
-        let peers = Peers::new(published.state.clone());
+        let peers = Peers::new(published.state.clone(), Arc::new(PlainLink));
         let proposer = Proposer::new(ME, "n1", raft.clone(), peers.clone(), published.state.clone());
         let options = agent::Options {
             node: ME,
             node_name: NodeName::new("n1").unwrap(),
             cluster: CLUSTER,
             incarnation: Incarnation(1),
-            run_dir: directory.path().join("run"),
             data_dir: directory.path().to_owned(),
-            guard_exe: "/nonexistent".into(),
-            autostart_guard: false,
+            guard: no_guard(directory.path()),
         };
         let agent = agent::start(options, published.state.clone(), Arc::new(proposer.clone()));
         let (fenced, fenced_receiver) = mpsc::channel(1);
@@ -102,7 +112,7 @@ impl Solo {
         };
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();
-        servers.spawn(api::serve(handles.clone(), vec![listener], None, service, stop.clone()));
+        servers.spawn(api::serve(handles.clone(), api::tcp(vec![listener]), None, service, stop.clone()));
         servers.spawn(http::serve(handles.clone(), vec![http_listener], stop.clone()));
         let solo = Self {
             handles,

@@ -196,7 +196,7 @@ where
     E: std::error::Error + Send + 'static,
     F: FnOnce() -> Result<T, E> + Send + 'static,
 {
-    match tokio::task::spawn_blocking(work).await {
+    match crate::blocking::run(work).await {
         Ok(outcome) => outcome.map_err(|error| internal(&error)),
         Err(panic) => Err(internal(&panic)),
     }

@@ -1,5 +1,6 @@
 //! Sending a snapshot to a peer that is too far behind for the log.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 use super::Client;
+use crate::blocking;
 use crate::raft::types::{TypeConfig, Vote};
 use crate::raft::wire;
 use crate::storage::snapshot::SnapshotFile;
@@ -32,10 +34,7 @@ pub(super) async fn send(
     let (number, mut rpc) = client.client()?;
     let progress = Arc::new(AtomicU64::new(0));
     let (parts, queue) = mpsc::channel(PARTS_QUEUED);
-    let reader = tokio::task::spawn_blocking({
-        let progress = Arc::clone(&progress);
-        move || read_parts(&vote, &file, &parts, &progress)
-    });
+    let reader = tokio::spawn(read_parts(vote, file, parts, Arc::clone(&progress)));
     let call = rpc.install_snapshot(client.request(ReceiverStream::new(queue)));
     let stalled = async {
         let mut seen = u64::MAX;
@@ -79,22 +78,26 @@ pub(super) async fn send(
     }
 }
 
-fn read_parts(
-    vote: &Vote,
-    file: &SnapshotFile,
-    parts: &mpsc::Sender<v1::SnapshotPart>,
-    progress: &AtomicU64,
-) -> std::io::Result<()> {
-    let opening = v1::SnapshotOpening { vote: Some(wire::vote_to_wire(vote)), size_bytes: file.size_bytes() };
+/// Reads the file part by part. No thread is held while the peer takes its time.
+async fn read_parts(
+    vote: Vote,
+    file: Arc<SnapshotFile>,
+    parts: mpsc::Sender<v1::SnapshotPart>,
+    progress: Arc<AtomicU64>,
+) -> io::Result<()> {
+    let opening =
+        v1::SnapshotOpening { vote: Some(wire::vote_to_wire(&vote)), size_bytes: file.size_bytes() };
     let mut next = Some(Part::Opening(opening));
     let mut offset = 0;
     while let Some(part) = next.take() {
-        if parts.blocking_send(v1::SnapshotPart { part: Some(part) }).is_err() {
+        if parts.send(v1::SnapshotPart { part: Some(part) }).await.is_err() {
             // The call has ended; it knows why.
             return Ok(());
         }
         progress.fetch_add(1, Ordering::Relaxed);
-        let data = file.read_part(offset, PART_BYTES)?;
+        let from = Arc::clone(&file);
+        let data =
+            blocking::run(move || from.read_part(offset, PART_BYTES)).await.map_err(io::Error::other)??;
         offset += data.len() as u64;
         next = (!data.is_empty()).then_some(Part::Data(data));
     }

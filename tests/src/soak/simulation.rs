@@ -29,12 +29,7 @@ impl Stage for Simulation {
         section.violations = survey
             .failures
             .iter()
-            .map(|(seed, violation)| {
-                format!(
-                    "seed {seed}: {violation}\nplay it again: MUSTER_SIM_STORY={seed} cargo test -p muster-tests \
-                     --test lease_sim story -- --nocapture"
-                )
-            })
+            .map(|(seed, violation)| format!("seed {seed}: {violation}\nplay it again: just replay {seed}"))
             .collect();
         section
     }

@@ -28,6 +28,27 @@ bench *ARGS:
     cargo build --release -p muster -p musterctl
     cargo run --release -p muster-tests --bin bench -- {{ARGS}}
 
+# The long forms of the tests for so many minutes, and one table (docs/soak.md); needs root.
+soak MINUTES="60" *ARGS:
+    cargo build --release -p muster -p musterctl
+    cargo run --release -p muster-tests --bin soak -- {{MINUTES}} {{ARGS}}
+
+# The core simulation for so many minutes, on all processors: counts, and every seed in which something went wrong.
+survey MINUTES="60":
+    cargo run --release -p muster-tests --bin sim -- survey {{MINUTES}}
+
+# One seed of the core simulation, line by line: of the sound protocol, or of a mutant of docs/proof.md.
+replay SEED MUTANT="sound":
+    cargo run --quiet -p muster-tests --bin sim -- replay {{SEED}} {{MUTANT}}
+
+# The models of the lease protocol, the large ones too.
+models:
+    MUSTER_MODEL_LONG=1 cargo test --release -p muster-tests --test lease_model -- --nocapture
+
+# Writes the generated tables of docs/proof.md.
+proof-tables:
+    MUSTER_WRITE_DOCS=1 cargo test -p muster-tests --test lease_model --test lease_sim -- every_mutant sound_rules
+
 # The long form of the lease simulation: so many seeds for each rule set.
 soak SEEDS="100000":
     MUSTER_SIM_SEEDS={{SEEDS}} cargo test --release -p muster-tests --test lease_sim -- --nocapture

@@ -17,6 +17,7 @@ pub mod handles;
 pub mod http;
 pub mod node;
 pub mod notify;
+mod numbers;
 pub mod peers;
 pub mod proposer;
 pub mod raft;

@@ -16,6 +16,7 @@ use muster_proto::v1;
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::numbers::{Number, Numbers};
 use crate::peers::{Peers, sender};
 use crate::raft::{LeadershipWatch, ProposeError, RaftHandle};
 use crate::submit::{Submit, SubmitError};
@@ -38,6 +39,7 @@ pub struct Proposer {
     state: watch::Receiver<Arc<State>>,
     /// This agent as a client: its commands are idempotent by themselves, so they carry no number.
     actor: Arc<str>,
+    numbers: Numbers,
 }
 
 /// What one try came to.
@@ -56,10 +58,11 @@ impl Proposer {
         peers: Peers,
         state: watch::Receiver<Arc<State>>,
     ) -> Self {
-        Self { me, raft, peers, state, actor: format!("node {name}").into() }
+        Self { me, raft, peers, state, actor: format!("node {name}").into(), numbers: Numbers::default() }
     }
 
-    /// Submits a command for somebody, with a request id of theirs.
+    /// Submits a command for somebody, with a request id of theirs; without one it gets one of this agent's, so that
+    /// what is tried again here is applied once.
     ///
     /// # Errors
     /// [`SubmitError::Refused`] when the cluster refused it, [`SubmitError::Unavailable`] when no leader took it
@@ -71,12 +74,17 @@ impl Proposer {
         command: Command,
         timeout: Duration,
     ) -> Result<Reply, SubmitError> {
+        let own = (request.client == 0).then(|| self.numbers.take());
+        let request = own.as_ref().map_or(request, Number::id);
         let proposal = Proposal { stamp: Stamp(0), request, actor: actor.to_owned(), command };
-        let encoded = muster_wire::encode_proposal(&proposal);
+        self.submit_encoded(&muster_wire::encode_proposal(&proposal), timeout).await
+    }
+
+    async fn submit_encoded(&self, encoded: &Bytes, timeout: Duration) -> Result<Reply, SubmitError> {
         let until = clock::monotonic() + timeout;
         let mut last = String::from("there is no leader");
         loop {
-            match tokio::time::timeout_at(until, self.try_once(&encoded)).await {
+            match tokio::time::timeout_at(until, self.try_once(encoded)).await {
                 Ok(Try::Done(reply)) => return reply.map_err(SubmitError::Refused),
                 Ok(Try::Again(why)) => last = why,
                 Err(_) => return Err(SubmitError::Unavailable(last)),
@@ -184,6 +192,9 @@ fn stamped(encoded: &Bytes, stamp: Stamp) -> Bytes {
 
 impl Submit for Proposer {
     fn submit(&self, command: Command) -> BoxFuture<'_, Result<Reply, SubmitError>> {
-        Box::pin(self.submit_for(&self.actor, RequestId::default(), command, SUBMIT_TIMEOUT))
+        let actor = self.actor.to_string();
+        let proposal = Proposal { stamp: Stamp(0), request: RequestId::default(), actor, command };
+        let encoded = muster_wire::encode_proposal(&proposal);
+        Box::pin(async move { self.submit_encoded(&encoded, SUBMIT_TIMEOUT).await })
     }
 }

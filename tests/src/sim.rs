@@ -14,6 +14,7 @@ pub mod adversary;
 pub mod check;
 pub mod clocks;
 mod control;
+pub mod episodes;
 mod faults;
 mod guards;
 pub mod host;
@@ -24,12 +25,18 @@ pub mod protocol;
 mod raft;
 pub mod replica;
 pub mod rng;
+pub mod tally;
 pub mod world;
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use muster_core::lease::Sound;
 
 use self::check::Violation;
 use self::protocol::Protocol;
+use self::tally::Tally;
 use self::world::World;
 
 /// How a run ended.
@@ -39,6 +46,8 @@ pub struct Outcome {
     pub violation: Option<Violation>,
     /// What happened, line by line, if it was to be told.
     pub story: Vec<String>,
+    /// What happened, counted.
+    pub tally: Tally,
 }
 
 /// The sound protocol.
@@ -51,20 +60,57 @@ pub fn sound() -> Protocol {
 #[must_use]
 pub fn run(protocol: Protocol, seed: u64, told: bool) -> Outcome {
     let mut world = World::new(protocol, seed, told);
-    let end = world.end();
-    world.run(end);
-    if world.violation.is_none() {
-        world.check_running();
-    }
-    Outcome { violation: world.violation.take(), story: world.story.take().unwrap_or_default() }
+    world.run();
+    let (violation, story) = (world.violation.take(), world.story.take().unwrap_or_default());
+    Outcome { violation, story, tally: world.tally }
 }
 
 /// The first of `seeds` in which the protocol breaks a promise of safety.
 #[must_use]
-pub fn first_unsafe(protocol: Protocol, seeds: std::ops::Range<u64>) -> Option<(u64, Violation)> {
+pub fn first_unsafe(protocol: Protocol, seeds: Range<u64>) -> Option<(u64, Violation)> {
     let mut seeds = seeds;
     seeds.find_map(|seed| {
         let violation = run(protocol, seed, false).violation.filter(Violation::is_unsafe)?;
         Some((seed, violation))
     })
+}
+
+/// What many runs of the sound protocol showed.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// All counts.
+    pub tally: Tally,
+    /// The seeds in which something went wrong.
+    pub failures: Vec<(u64, Violation)>,
+}
+
+/// Runs the sound protocol with seed after seed on all processors, until `seeds` are used up or `enough` says so.
+#[must_use]
+pub fn survey(seeds: Range<u64>, enough: impl Fn() -> bool + Sync) -> Survey {
+    let next = AtomicU64::new(seeds.start);
+    let work = || {
+        let mut survey = Survey::default();
+        while !enough() {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                break;
+            }
+            let outcome = run(sound(), seed, false);
+            survey.tally.add(&outcome.tally);
+            survey.failures.extend(outcome.violation.map(|violation| (seed, violation)));
+        }
+        survey
+    };
+    let workers = thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let parts: Vec<Survey> = thread::scope(|scope| {
+        let running: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        running.into_iter().map(|worker| worker.join().expect("a worker does not panic")).collect()
+    });
+    let mut all = Survey::default();
+    for part in parts {
+        all.tally.add(&part.tally);
+        all.failures.extend(part.failures);
+    }
+    all.failures.sort_by_key(|(seed, _)| *seed);
+    all
 }

@@ -9,7 +9,7 @@ use muster_proto::v1;
 
 use super::status::ApiError;
 
-/// The request id of a write; without one a retry may be applied twice, which is the caller's choice.
+/// The request id of a write; without one a write that the caller repeats is another write, which is their choice.
 pub(super) fn request_id(request: Option<v1::RequestId>) -> RequestId {
     request.map(muster_wire::request_from_proto).unwrap_or_default()
 }

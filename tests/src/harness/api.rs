@@ -83,13 +83,43 @@ impl Api {
         Err(HarnessError::Refused { call, status: Box::new(last) })
     }
 
+    /// How many agents it knows.
+    #[must_use]
+    pub fn agents(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// What one agent answers within `limit`, whatever it is.
+    ///
+    /// # Errors
+    /// The status of the call.
+    ///
+    /// # Panics
+    /// When there is no such agent.
+    pub fn ask_agent<T, F, Fut>(&self, agent: usize, limit: Duration, request: F) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        F: FnOnce(Client) -> Fut,
+        Fut: Future<Output = Result<Response<T>, Status>> + Send + 'static,
+    {
+        self.ask_within(limit, request(self.agents[agent].1.clone()))
+    }
+
     fn ask_one<T: Send + 'static>(
         &self,
         request: impl Future<Output = Result<Response<T>, Status>> + Send + 'static,
     ) -> Result<T, Status> {
+        self.ask_within(CALL_TIMEOUT, request)
+    }
+
+    fn ask_within<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        request: impl Future<Output = Result<Response<T>, Status>> + Send + 'static,
+    ) -> Result<T, Status> {
         let limited = async move {
             let late = |_| Status::deadline_exceeded("no answer");
-            tokio::time::timeout(CALL_TIMEOUT, request).await.map_err(late)?.map(Response::into_inner)
+            tokio::time::timeout(limit, request).await.map_err(late)?.map(Response::into_inner)
         };
         let joined = self.runtime.block_on(self.runtime.spawn(limited));
         joined.map_err(|e| Status::internal(e.to_string()))?
@@ -121,8 +151,9 @@ impl Api {
     }
 }
 
-/// Whether asking another agent can't change the answer.
-fn is_final(status: &Status) -> bool {
+/// Whether asking another agent can't change the answer: it is a refusal, not an obstacle.
+#[must_use]
+pub fn is_final(status: &Status) -> bool {
     let exit = status.metadata().get("muster-exit").and_then(|v| v.to_str().ok());
     !matches!(exit, None | Some("69" | "75" | "106" | "124"))
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{HarnessError, tool};
+use super::{HarnessError, sweep, tool};
 
 /// The programs of this build.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ pub fn obstacle() -> Option<String> {
     if let Err(error) = Binaries::find() {
         return Some(error.to_string());
     }
-    let name = format!("mt{}-try", std::process::id());
+    let name = format!("{}{}-try", sweep::NAMESPACE_PREFIX, std::process::id());
     if let Err(error) = tool::ip(&format!("netns add {name}")) {
         return Some(format!("no network namespace can be made: {error}"));
     }

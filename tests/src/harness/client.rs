@@ -46,7 +46,11 @@ impl Protocol {
     }
 }
 
-fn connect(server: SocketAddr) -> std::io::Result<TcpStream> {
+/// A connection with this harness's limits.
+///
+/// # Errors
+/// When the server can't be reached in time.
+pub fn connect(server: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect_timeout(&server, CONNECT_TIMEOUT)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
@@ -83,13 +87,15 @@ pub fn get(server: &str, path: &str) -> std::io::Result<String> {
 
 /// A thread inside a namespace that repeats one step until it is dropped.
 #[derive(Debug)]
-struct Repeated {
+pub struct Repeated {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Repeated {
-    fn start(namespace: &str, mut step: impl FnMut() + Send + 'static) -> Self {
+    /// Starts repeating.
+    #[must_use]
+    pub fn start(namespace: &str, mut step: impl FnMut() + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, namespace) = (Arc::clone(&stop), namespace.to_owned());
         let thread = std::thread::spawn(move || {

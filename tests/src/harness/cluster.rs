@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::binaries::Binaries;
 use super::tool::Finished;
-use super::{Api, HarnessError, Host, Network, Stamps, tool, wait};
+use super::{Api, HarnessError, Host, Network, Stamps, sweep, tool, wait};
 
 /// How long a cluster may take to become whole again after a case.
 pub const WHOLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -36,7 +36,9 @@ impl Cluster {
     pub fn prepare(hosts: usize) -> Result<Self, HarnessError> {
         let binaries = Binaries::find()?;
         let network = Network::new()?;
-        let dir = tempfile::Builder::new().prefix("muster-test-").tempdir();
+        let dir = tempfile::Builder::new()
+            .prefix(&format!("{}{}-", sweep::DIRECTORY_PREFIX, std::process::id()))
+            .tempdir();
         let dir = dir.map_err(HarnessError::io("a temporary directory"))?;
         let stamps = dir.path().join("stamps");
         std::fs::create_dir(&stamps).map_err(HarnessError::io("the directory of stamps"))?;
@@ -230,7 +232,7 @@ impl Cluster {
         for host in &mut self.hosts {
             host.check()?;
         }
-        for host in self.hosts.iter().filter(|host| host.agent_pid().is_some()) {
+        for host in self.hosts.iter().filter(|host| host.has_agent()) {
             wait::until(WHOLE_TIMEOUT, &format!("the agent of {} to be ready", host.name()), || {
                 host.ready()
             })?;

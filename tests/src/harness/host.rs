@@ -1,22 +1,24 @@
 //! One host: its files, its agent and guard, and what befalls them.
 
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use super::binaries::Binaries;
+use super::machine::{Machine, Started};
 use super::tool::Finished;
-use super::{HarnessError, client, network, processes, tool, wait};
+use super::{HarnessError, client, network, processes, wait};
 
 /// The port of agents.
 pub const PORT: u16 = 7420;
+/// Where a machine's own processes complain.
+const MACHINE_LOG: &str = "machine.log";
+/// How long an agent may take to end when asked to.
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 /// The port of HTTP.
 pub const HTTP_PORT: u16 = 7421;
-/// How long processes may take to vanish after SIGKILL.
-const GONE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One host.
 #[derive(Debug)]
@@ -26,11 +28,12 @@ pub struct Host {
     address: String,
     dir: PathBuf,
     binaries: Binaries,
-    agent: Option<Child>,
+    machine: Machine,
+    agent: Option<Started>,
 }
 
 impl Host {
-    /// A host without an agent yet; writes its configuration.
+    /// A host that is switched on, without an agent yet; writes its configuration.
     ///
     /// # Errors
     /// When its files can't be written.
@@ -41,10 +44,23 @@ impl Host {
         dir: PathBuf,
         binaries: Binaries,
     ) -> Result<Self, HarnessError> {
-        let host = Self { name: name.to_owned(), namespace, address, dir, binaries, agent: None };
-        std::fs::create_dir_all(&host.dir).map_err(HarnessError::io(format!("{}", host.dir.display())))?;
+        std::fs::create_dir_all(&dir).map_err(HarnessError::io(format!("{}", dir.display())))?;
+        let machine = Machine::boot(&namespace, 0, &dir.join(MACHINE_LOG))?;
+        let host = Self { name: name.to_owned(), namespace, address, dir, binaries, machine, agent: None };
         host.configure("auto")?;
         Ok(host)
+    }
+
+    /// What it runs on.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// A directory of the host that its crashes leave alone.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Writes the configuration with a role.
@@ -120,7 +136,7 @@ impl Host {
         let config = self.config();
         let mut line = vec![subcommand, "--config", &config];
         line.extend_from_slice(args);
-        tool::run_inside(&self.namespace, &self.binaries.muster, &line)
+        self.machine.run(&self.binaries.muster, &line)
     }
 
     /// Runs `muster ARGS` on the host.
@@ -128,7 +144,7 @@ impl Host {
     /// # Errors
     /// When it can't be started; its exit status is not judged.
     pub fn muster_plain(&self, args: &[&str]) -> Result<Finished, HarnessError> {
-        tool::run_inside(&self.namespace, &self.binaries.muster, args)
+        self.machine.run(&self.binaries.muster, args)
     }
 
     /// Empties the data directory.
@@ -162,10 +178,39 @@ impl Host {
     /// # Errors
     /// When it can't be started.
     pub fn start(&mut self) -> Result<(), HarnessError> {
-        let config = self.config();
-        let args = ["agent", "--config", &config, "--insecure", "--start-guard", "always"];
+        self.start_under(&[])
+    }
+
+    /// Starts the agent unless it runs.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn ensure_started(&mut self) -> Result<(), HarnessError> {
+        let runs = self.agent.as_mut().map(Started::ended).transpose()?.is_some_and(|ended| ended.is_none());
+        if runs { Ok(()) } else { self.start() }
+    }
+
+    /// Lets a process of the host go on that was stopped, if it is still there.
+    ///
+    /// # Errors
+    /// When the host's processes can't be listed.
+    pub fn resume(&self, pid: Pid) -> Result<(), HarnessError> {
+        if processes::inside(&self.namespace)?.contains(&pid) {
+            processes::signal(pid, Signal::SIGCONT);
+        }
+        Ok(())
+    }
+
+    /// The same by a program that becomes the agent: one that sets limits or an environment.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_under(&mut self, wrapper: &[&str]) -> Result<(), HarnessError> {
+        let (config, muster) = (self.config(), self.binaries.muster.display().to_string());
+        let mut line = wrapper.to_vec();
+        line.extend([&muster, "agent", "--config", &config, "--insecure", "--start-guard", "always"]);
         let log = self.dir.join("agent.log");
-        self.agent = Some(tool::spawn_inside(&self.namespace, &self.binaries.muster, &args, &log)?);
+        self.agent = Some(self.machine.spawn(Path::new(line[0]), &line[1..], &log)?);
         Ok(())
     }
 
@@ -173,16 +218,30 @@ impl Host {
     #[must_use]
     pub fn guard_pid(&self) -> Option<Pid> {
         let text = std::fs::read_to_string(self.run_dir().join("guard.pid")).ok()?;
-        let pid = Pid::from_raw(text.trim().parse().ok()?);
-        // The number may be another process's by now: only one of this host's namespace counts.
-        processes::inside(&self.namespace).ok()?.contains(&pid).then_some(pid)
+        let pid = self.machine.process(text.trim().parse().ok()?)?;
+        // The number may be another process's by now.
+        processes::is_alive(pid)
+            .then_some(pid)
+            .filter(|pid| processes::arguments(*pid).any(|word| word == "guard"))
+    }
+
+    /// The shims of its guard: the parents of its exclusive tasks, which the kernel ends at the lease's deadline.
+    #[must_use]
+    pub fn shims(&self) -> Vec<Pid> {
+        let children = self.guard_pid().map(processes::children).unwrap_or_default();
+        children.into_iter().filter(|pid| processes::is_alive(*pid)).collect()
+    }
+
+    /// Whether an agent was started and not ended since by this harness.
+    #[must_use]
+    pub fn has_agent(&self) -> bool {
+        self.agent.is_some()
     }
 
     /// The agent's process.
     #[must_use]
     pub fn agent_pid(&self) -> Option<Pid> {
-        let id = self.agent.as_ref()?.id();
-        i32::try_from(id).ok().map(Pid::from_raw)
+        self.agent.as_ref()?.pid()
     }
 
     /// Whether the agent says that it is ready; why not, otherwise.
@@ -204,11 +263,7 @@ impl Host {
     /// # Errors
     /// When it can't be waited for.
     pub fn kill_agent(&mut self) -> Result<(), HarnessError> {
-        let Some(mut agent) = self.agent.take() else { return Ok(()) };
-        let failed = || HarnessError::io(format!("killing the agent of {}", self.name));
-        agent.kill().map_err(failed())?;
-        agent.wait().map_err(failed())?;
-        Ok(())
+        self.agent.take().map_or(Ok(()), |mut agent| agent.kill())
     }
 
     /// Asks the agent to end, and waits for it; the exit status.
@@ -216,15 +271,10 @@ impl Host {
     /// # Errors
     /// When it does not end in time.
     pub fn stop_agent(&mut self) -> Result<i32, HarnessError> {
-        let Some(mut agent) = self.agent.take() else { return Ok(0) };
-        processes::signal(Pid::from_raw(agent.id().cast_signed()), Signal::SIGTERM);
-        wait::until(Duration::from_secs(10), &format!("the agent of {} to end", self.name), || {
-            match agent.try_wait() {
-                Ok(Some(status)) => Ok(status.code().unwrap_or(-1)),
-                Ok(None) => Err("it runs".to_owned()),
-                Err(error) => Err(error.to_string()),
-            }
-        })
+        if let Some(pid) = self.agent_pid() {
+            processes::signal(pid, Signal::SIGTERM);
+        }
+        self.agent_ends(END_TIMEOUT).map(|(status, _)| status)
     }
 
     /// Waits until the agent has ended by itself; the exit status and what it logged last.
@@ -232,22 +282,17 @@ impl Host {
     /// # Errors
     /// When it goes on.
     pub fn agent_ends(&mut self, limit: Duration) -> Result<(i32, String), HarnessError> {
-        let Some(mut agent) = self.agent.take() else {
+        let Some(agent) = self.agent.as_mut() else {
             return Err(HarnessError::broken(format!("{} has no agent", self.name)));
         };
-        let ended =
-            wait::until(limit, &format!("the agent of {} to end", self.name), || match agent.try_wait() {
+        let status =
+            wait::until(limit, &format!("the agent of {} to end", self.name), || match agent.ended() {
                 Ok(Some(status)) => Ok(status.code().unwrap_or(-1)),
                 Ok(None) => Err("it runs".to_owned()),
                 Err(error) => Err(error.to_string()),
-            });
-        match ended {
-            Ok(status) => Ok((status, self.log_tail(10))),
-            Err(error) => {
-                self.agent = Some(agent);
-                Err(error)
-            }
-        }
+            })?;
+        self.agent = None;
+        Ok((status, self.log_tail(10)))
     }
 
     /// Fails when the agent ended although it should run.
@@ -256,7 +301,7 @@ impl Host {
     /// [`HarnessError::AgentEnded`].
     pub fn check(&mut self) -> Result<(), HarnessError> {
         let Some(agent) = self.agent.as_mut() else { return Ok(()) };
-        match agent.try_wait().map_err(HarnessError::io("looking at an agent"))? {
+        match agent.ended()? {
             None => Ok(()),
             Some(status) => {
                 Err(HarnessError::AgentEnded { node: self.name.clone(), status: status.to_string() })
@@ -288,34 +333,29 @@ impl Host {
         HarnessError::broken(format!("{} has no guard", self.name))
     }
 
-    /// The host loses power: agent and guard die at once, the rest must follow by itself; what lived in memory
-    /// is gone, so that [`Host::start`] boots it.
+    /// The host loses power: all its processes end in the same moment, and what lived in memory is gone. It is
+    /// switched on again, and [`Host::start`] starts its agent.
     ///
     /// # Errors
     /// When something of the host survives.
     pub fn crash(&mut self) -> Result<(), HarnessError> {
-        let guard = self.guard_pid();
-        // The agent first: it would start another guard.
-        for pid in [self.agent_pid(), guard].into_iter().flatten() {
-            processes::signal(pid, Signal::SIGKILL);
-        }
-        self.kill_agent()?;
-        self.wait_until_empty()?;
-        match std::fs::remove_dir_all(self.run_dir()) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(HarnessError::io("emptying the run directory")(error))
-            }
-            _ => Ok(()),
-        }
+        self.crash_to(0)
     }
 
-    fn wait_until_empty(&self) -> Result<(), HarnessError> {
-        wait::until(GONE_TIMEOUT, &format!("all processes of {} to be gone", self.name), || {
-            let left = processes::inside(&self.namespace).map_err(|e| e.to_string())?;
-            let alive = left.into_iter().filter(|pid| processes::is_alive(*pid));
-            let alive: Vec<_> = alive.map(processes::describe).collect();
-            if alive.is_empty() { Ok(()) } else { Err(alive.join(", ")) }
-        })
+    /// The same; it comes back with clocks that count so many seconds more since boot.
+    ///
+    /// # Errors
+    /// As [`Host::crash`].
+    pub fn crash_to(&mut self, uptime_s: i64) -> Result<(), HarnessError> {
+        self.end()?;
+        match std::fs::remove_dir_all(self.run_dir()) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(HarnessError::io("emptying the run directory")(error));
+            }
+            _ => {}
+        }
+        self.machine = Machine::boot(&self.namespace, uptime_s, &self.dir.join(MACHINE_LOG))?;
+        Ok(())
     }
 
     /// Stops every process of the host where it stands.
@@ -350,12 +390,9 @@ impl Host {
     /// # Errors
     /// When something survives.
     pub fn end(&mut self) -> Result<(), HarnessError> {
+        self.machine.cut_power()?;
         self.kill_agent()?;
-        // A second look: the agent may have been starting a guard.
-        for _look in 0..2 {
-            self.signal_all(Signal::SIGKILL)?;
-        }
-        self.wait_until_empty()
+        self.machine.until_empty()
     }
 
     /// The last lines of the agent's log.
@@ -367,7 +404,7 @@ impl Host {
     /// The last lines of the guard's log.
     #[must_use]
     pub fn guard_log_tail(&self, lines: usize) -> String {
-        tail(&self.data_dir().join("logs/guard.log"), lines)
+        tail(&self.machine.path(&self.data_dir().join("logs/guard.log")), lines)
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
 
-use super::{HarnessError, tool};
+use super::{HarnessError, sweep, tool};
 
 /// Hosts are 10.77.0.1, .2, …; the switch, where operators and clients stand, is .254. The namespaces of
 /// another run don't see these.
@@ -28,7 +28,9 @@ impl Network {
         // Several clusters may exist in one process, one after the other or at once.
         static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let count = COUNT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let network = Self { prefix: format!("mt{}-{count}", std::process::id()), hosts: Vec::new() };
+        sweep::sweep();
+        let prefix = format!("{}{}-{count}", sweep::NAMESPACE_PREFIX, std::process::id());
+        let network = Self { prefix, hosts: Vec::new() };
         let switch = network.switch();
         tool::ip(&format!("netns add {switch}"))?;
         tool::ip(&format!("-n {switch} link set lo up"))?;
@@ -80,7 +82,7 @@ impl Network {
     /// # Errors
     /// When the system refuses.
     pub fn heal(&self, host: &str) -> Result<(), HarnessError> {
-        self.filter(host, &["-F", "INPUT"])?;
+        self.filter(host, &["-F"])?;
         tool::ip(&format!("-n {} link set {host} up", self.switch()))
     }
 
@@ -90,6 +92,14 @@ impl Network {
     /// When the system refuses.
     pub fn deafen(&self, host: &str) -> Result<(), HarnessError> {
         self.filter(host, &["-A", "INPUT", "!", "-i", "lo", "-j", "DROP"])
+    }
+
+    /// Nobody hears the host any more, but it hears all.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn mute(&self, host: &str) -> Result<(), HarnessError> {
+        self.filter(host, &["-A", "OUTPUT", "!", "-o", "lo", "-j", "DROP"])
     }
 
     /// Nothing passes between two hosts any more, in either direction.

@@ -13,19 +13,24 @@ use super::{Api, HarnessError, wait};
 /// How long an act may take to show.
 pub const ACT_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The declarations of a service file.
+///
+/// # Errors
+/// When it is wrong.
+pub fn declarations(file: &str) -> Result<Vec<v1::ServiceSpec>, HarnessError> {
+    let wrong = |e: &dyn std::fmt::Display| HarnessError::ServiceFile(e.to_string());
+    let file: ServiceFile = toml::from_str(file).map_err(|e| wrong(&e))?;
+    let specs: Vec<ServiceSpec> = file.try_into().map_err(|e| wrong(&e))?;
+    Ok(specs.iter().map(muster_wire::spec_to_proto).collect())
+}
+
 impl Api {
     /// Declares the services of a service file.
     ///
     /// # Errors
     /// When it is wrong or refused.
     pub fn apply(&self, file: &str) -> Result<(), HarnessError> {
-        let wrong = |e: &dyn std::fmt::Display| HarnessError::ServiceFile(e.to_string());
-        let file: ServiceFile = toml::from_str(file).map_err(|e| wrong(&e))?;
-        let specs: Vec<ServiceSpec> = file.try_into().map_err(|e| wrong(&e))?;
-        let request = v1::ApplyRequest {
-            services: specs.iter().map(muster_wire::spec_to_proto).collect(),
-            ..v1::ApplyRequest::default()
-        };
+        let request = v1::ApplyRequest { services: declarations(file)?, ..v1::ApplyRequest::default() };
         let apply = |mut c: Client| {
             let request = request.clone();
             async move { c.apply(request).await }

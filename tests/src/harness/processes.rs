@@ -27,6 +27,21 @@ pub fn inside(namespace: &str) -> Result<Vec<Pid>, HarnessError> {
     Ok(found)
 }
 
+/// The children of a process's first thread.
+#[must_use]
+pub fn children(of: Pid) -> Vec<Pid> {
+    let text = std::fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|number| number.parse().ok()).map(Pid::from_raw).collect()
+}
+
+/// The number of a process in the PID namespace so many levels below this process's own.
+#[must_use]
+pub fn number_below(pid: Pid, levels: usize) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let numbers = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    numbers.split_whitespace().nth(levels)?.parse().ok()
+}
+
 /// Sends a signal; a process that has ended meanwhile is none's business.
 pub fn signal(pid: Pid, signal: Signal) {
     if let Err(error) = kill(pid, signal)
@@ -51,6 +66,14 @@ pub fn environment(pid: Pid, variable: &str) -> Option<String> {
     let bytes = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
     let mut pairs = bytes.split(|byte| *byte == 0).map(String::from_utf8_lossy);
     pairs.find_map(|pair| pair.strip_prefix(variable)?.strip_prefix('=').map(str::to_owned))
+}
+
+/// The words of a process's command line.
+pub fn arguments(pid: Pid) -> impl Iterator<Item = String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<String> =
+        bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+    words.into_iter()
 }
 
 /// A process for messages: its number, name, state and parent.

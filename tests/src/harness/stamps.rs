@@ -6,6 +6,7 @@ use std::time::Duration;
 use muster::stamp::{self, Run};
 
 use super::HarnessError;
+use super::machine::STRANGE_UPTIME_S;
 use super::wait::{self, Moment};
 
 /// The stamps of all services of a cluster.
@@ -32,7 +33,14 @@ impl Stamps {
     /// # Errors
     /// When the directory can't be read.
     pub fn runs(&self, service: &str) -> Result<Vec<Run>, HarnessError> {
-        stamp::runs(&self.directory, service).map_err(HarnessError::io("reading the stamps"))
+        let mut runs =
+            stamp::runs(&self.directory, service).map_err(HarnessError::io("reading the stamps"))?;
+        for run in &mut runs {
+            run.first_ns = of_this_clock(run.first_ns);
+            run.last_ns = of_this_clock(run.last_ns);
+        }
+        runs.sort_by_key(|run| run.first_ns);
+        Ok(runs)
     }
 
     /// The run that stamps at this moment.
@@ -108,6 +116,12 @@ impl Stamps {
         }
         Err(HarnessError::broken(format!("{service} was touched: {} became {}", line(run), line(&now))))
     }
+}
+
+/// A stamp by the clock of this process: a host may have been given another uptime.
+fn of_this_clock(stamp_ns: u64) -> u64 {
+    const STRANGE_NS: u64 = STRANGE_UPTIME_S.unsigned_abs() * 1_000_000_000;
+    stamp_ns.checked_sub(STRANGE_NS).unwrap_or(stamp_ns)
 }
 
 /// All stamps of one copy.

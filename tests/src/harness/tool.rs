@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use super::HarnessError;
 
@@ -103,6 +105,32 @@ pub fn spawn(program: &Path, args: &[&str], log: &Path) -> Result<Child, Harness
     let program = program.to_string_lossy();
     let child = command(&program, args).stdout(out).stderr(errors).spawn();
     child.map_err(HarnessError::io(format!("starting {program} {}", args.join(" "))))
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// As [`spawn`], by a thread that lasts as long as this process: the signal that a child gets when its parent dies
+/// is sent when the thread dies that started it.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_lasting(program: &str, args: &[&str], log: &Path) -> Result<Child, HarnessError> {
+    static STARTER: OnceLock<SyncSender<Job>> = OnceLock::new();
+    let starter = STARTER.get_or_init(|| {
+        let (sender, jobs) = sync_channel::<Job>(0);
+        std::thread::spawn(move || jobs.into_iter().for_each(|job| job()));
+        sender
+    });
+    let (answer, answered) = sync_channel(1);
+    let (program, log) = (program.to_owned(), log.to_owned());
+    let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
+    let job = move || {
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        // Nobody who asked can be gone before the answer.
+        answer.send(spawn(Path::new(&program), &args, &log)).expect("the caller waits");
+    };
+    starter.send(Box::new(job)).expect("the starter never ends");
+    answered.recv().expect("the starter answers every job")
 }
 
 /// `ip` with arguments separated by blanks.

@@ -33,6 +33,14 @@ impl Moment {
     }
 }
 
+impl std::ops::Add<Duration> for Moment {
+    type Output = Self;
+
+    fn add(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
 /// Looks until there is something to see. `look` says what it saw instead as its `Err`.
 ///
 /// # Errors

@@ -5,15 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use muster_core::id::{BootId, MembershipId, NodeId, Reopens, SessionId};
 use muster_core::lease::close::CloseSession;
-use muster_core::lease::voter::{CloseRequest, Promise};
+use muster_core::lease::voter::{CloseRequest, OpenSession, Promise};
 use muster_core::lease::{Fenced, Tenure};
 
 use super::clocks::MS;
 use super::ledger::Entry;
 use super::network::Message;
-use super::replica::{CLUSTER, INCARNATION};
+use super::replica::{CLUSTER, INCARNATION, Replica};
 use super::world::{Event, World, tell};
 
+/// So many entries ahead of its log a leader asks for promises.
+const AHEAD: u64 = 4;
 /// How many former proposals are kept.
 const MEMORY: usize = 64;
 
@@ -82,14 +84,47 @@ impl World {
             .collect();
         let applied = replica.ledger.list.membership.id;
         let appended = replica.effective().id;
+        // A leader that was deposed may have had a membership at an index where another one comes.
+        let lost = MembershipId(replica.last_index() + self.rng.between(1, 3));
         let Some((session, reopens)) = self.rng.pick(&sessions) else { return };
-        let membership = self.rng.pick(&[applied, appended]).unwrap_or(applied);
+        let membership = self.rng.pick(&[applied, applied, appended, lost]).unwrap_or(applied);
         // A former leader may lag behind in its count of re-openings.
         let reopens = Reopens(reopens.0 - reopens.0.min(self.rng.below(2)));
         let request = CloseRequest { session, membership, reopens };
         let replicas: Vec<NodeId> = self.replicas.keys().copied().collect();
         for voter in replicas {
             self.send(leader, voter, Message::AskPromise(request));
+        }
+    }
+
+    /// The leader of the newest term, and a host's session as it knows it.
+    fn session_at_leader(&self, host: NodeId) -> Option<(&Replica, OpenSession)> {
+        let leaders = self.replicas.values().filter(|replica| replica.up && replica.leading.is_some());
+        let leader = leaders.max_by_key(|replica| replica.term)?;
+        Some((leader, leader.ledger.session_of(host)?.open))
+    }
+
+    /// Asks a voter for promises under counts that it has not applied, and that are over.
+    pub(super) fn ask_counts(&mut self, host: NodeId, voter: NodeId) {
+        let Some((leader, open)) = self.session_at_leader(host) else { return };
+        let (id, membership) = (leader.id, leader.ledger.list.membership.id);
+        let OpenSession { session, reopens, .. } = open;
+        for (after, reopens) in [(0, reopens), (2 * MS, Reopens(reopens.0.saturating_sub(1)))] {
+            let message = Message::AskPromise(CloseRequest { session, membership, reopens });
+            self.after(after, Event::Deliver { to: voter, from: id, message });
+        }
+    }
+
+    /// Asks all voters for promises under memberships that no log holds yet.
+    pub(super) fn ask_ahead(&mut self, host: NodeId) {
+        let Some((leader, open)) = self.session_at_leader(host) else { return };
+        let (id, last) = (leader.id, leader.last_index());
+        let OpenSession { session, reopens, .. } = open;
+        let replicas: Vec<NodeId> = self.replicas.keys().copied().collect();
+        for voter in replicas {
+            for membership in (last + 1..=last + AHEAD).map(MembershipId) {
+                self.send(id, voter, Message::AskPromise(CloseRequest { session, membership, reopens }));
+            }
         }
     }
 
@@ -162,10 +197,8 @@ impl World {
 
     /// Takes a host's session back, or repeats the last time that this was done.
     pub(super) fn reopen_again(&mut self, host: NodeId, repeats: bool) {
-        let leader = self.replicas.values().filter(|replica| replica.up && replica.leading.is_some());
-        let Some(leader) = leader.max_by_key(|replica| replica.term) else { return };
-        let (id, session) = (leader.id, leader.ledger.session_of(host));
-        let Some(session) = session.map(|session| session.open) else { return };
+        let Some((leader, session)) = self.session_at_leader(host) else { return };
+        let id = leader.id;
         let to = Reopens(session.reopens.0 + u64::from(!repeats));
         self.propose(id, Entry::Reopen { session: session.session, to });
     }

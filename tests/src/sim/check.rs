@@ -26,6 +26,18 @@ pub enum Violation {
 }
 
 impl Violation {
+    /// What was broken, in two words.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::TwoHolders { .. } => "two holders",
+            Self::AliveAfterDeadline { .. } => "alive after the deadline",
+            Self::ClosedWhileLeased { .. } => "closed while leased",
+            Self::RenewedAfterClose { .. } => "renewed after the close",
+            Self::NotRunning { .. } => "not running",
+        }
+    }
+
     /// Whether safety was broken; otherwise something only took too long.
     #[must_use]
     pub fn is_unsafe(&self) -> bool {

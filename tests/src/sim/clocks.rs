@@ -1,4 +1,4 @@
-//! A host's two clocks, each at a rate of its own within ρ of true time.
+//! A host's two clocks, each at a rate of its own within ρ of true time; one of them may be slewed beyond that.
 
 use muster_core::time::HostInstant;
 
@@ -14,9 +14,40 @@ const ONE_PPM: u64 = 1_000_000;
 /// ρ, in parts per million.
 const RHO_PPM: u64 = 10_000;
 
+/// How far a time daemon slews `CLOCK_BOOTTIME` at most, beyond ρ, in parts per million: chrony's default.
+const SLEW_PPM: u64 = 83_333;
+
+/// Whether a time daemon slews `CLOCK_BOOTTIME` for the whole run. `CLOCK_MONOTONIC_RAW` is never slewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slew {
+    /// It does not.
+    None,
+    /// It holds the clock back, at chrony's limit.
+    Back,
+    /// It lets the clock gain, at chrony's limit.
+    Forth,
+}
+
+impl Slew {
+    /// Mostly none.
+    pub fn any(rng: &mut Rng) -> Self {
+        rng.pick(&[Self::None, Self::None, Self::None, Self::None, Self::None, Self::Back, Self::Forth])
+            .unwrap_or(Self::None)
+    }
+
+    fn of(self, boottime_ppm: u64) -> u64 {
+        match self {
+            Self::None => boottime_ppm,
+            Self::Back => boottime_ppm - SLEW_PPM,
+            Self::Forth => boottime_ppm + SLEW_PPM,
+        }
+    }
+}
+
 /// The two clocks of one host.
 #[derive(Clone, Debug)]
 pub struct Clocks {
+    slew: Slew,
     since: Time,
     reading: HostInstant,
     boottime_ppm: u64,
@@ -25,12 +56,12 @@ pub struct Clocks {
 
 impl Clocks {
     /// Clocks that have been running for a while.
-    pub fn new(rng: &mut Rng) -> Self {
+    pub fn new(slew: Slew, rng: &mut Rng) -> Self {
         let reading = HostInstant {
             boottime_ns: rng.between(1_000, 2_000) * 1000 * MS,
             raw_ns: rng.between(500, 1_000) * 1000 * MS,
         };
-        let mut clocks = Self { since: 0, reading, boottime_ppm: ONE_PPM, raw_ppm: ONE_PPM };
+        let mut clocks = Self { slew, since: 0, reading, boottime_ppm: ONE_PPM, raw_ppm: ONE_PPM };
         clocks.drift(0, rng);
         clocks
     }
@@ -64,6 +95,7 @@ impl Clocks {
             2 => (ONE_PPM, ONE_PPM),
             _ => (rng.between(slow, fast), rng.between(slow, fast)),
         };
+        self.boottime_ppm = self.slew.of(self.boottime_ppm);
     }
 
     /// Stops both clocks for the time between `from` and `to`: a virtual machine whose guest clock was paused.
@@ -76,13 +108,13 @@ impl Clocks {
     #[must_use]
     pub fn when_boottime(&self, boottime_ns: u64) -> Time {
         let left = boottime_ns.saturating_sub(self.reading.boottime_ns);
-        self.since
-            + u64::try_from(u128::from(left) * u128::from(ONE_PPM) / u128::from(self.boottime_ppm))
-                .unwrap_or(u64::MAX / 2)
-            + 1
+        let late =
+            left / self.boottime_ppm * ONE_PPM + left % self.boottime_ppm * ONE_PPM / self.boottime_ppm;
+        self.since + late + 1
     }
 }
 
+/// Runs last minutes, so that the product stays far below 2⁶⁴.
 fn scaled(ns: u64, ppm: u64) -> u64 {
-    u64::try_from(u128::from(ns) * u128::from(ppm) / u128::from(ONE_PPM)).unwrap_or(u64::MAX / 2)
+    ns / ONE_PPM * ppm + ns % ONE_PPM * ppm / ONE_PPM
 }

@@ -13,7 +13,9 @@ use super::network::Message;
 use super::world::{Event, World, tell};
 
 /// How often a replica works: below the voter's limit for a stall.
-const WORK_EVERY: Time = 20 * MS;
+const WORK_EVERY: Time = 45 * MS;
+/// How often a leader works.
+const LEAD_EVERY: Time = 20 * MS;
 
 impl World {
     /// All slots.
@@ -46,10 +48,12 @@ impl World {
         if !self.replicas.get(&id).is_some_and(|replica| replica.up && replica.epoch == epoch) {
             return;
         }
-        self.after(WORK_EVERY, Event::Replica { id, epoch });
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         let now = replica.now(at);
         replica.voter.tick(now);
+        let next = if replica.leading.is_some() { LEAD_EVERY } else { WORK_EVERY };
+        self.after(next, Event::Replica { id, epoch });
+        let Some(replica) = self.replicas.get_mut(&id) else { return };
         let own = replica.ledger.boots.get(&id).copied().unwrap_or_default();
         let (boot, leads) = (replica.boot, replica.leading.is_some());
         self.apply(id);
@@ -167,6 +171,13 @@ impl World {
             }
             if index > self.applied {
                 self.applied = index;
+                match &effect {
+                    Some(Effect::Listed) => self.tally.memberships += 1,
+                    Some(Effect::Opened(_)) => self.tally.opened += 1,
+                    Some(Effect::Closed(_, true)) => self.tally.closed_by_promises += 1,
+                    Some(Effect::Closed(_, false)) => self.tally.closed_by_fenced += 1,
+                    _ => {}
+                }
                 if let Some(Effect::Closed(session, by_promises)) = effect {
                     let how = if by_promises { "by promises" } else { "by Fenced" };
                     tell!(self, "session {session} is closed {how} at {index}");

@@ -5,48 +5,12 @@ use std::collections::BTreeSet;
 use muster_core::id::NodeId;
 
 use super::clocks::{MS, Time};
+use super::episodes::Theme;
 use super::host::Death;
 use super::ledger::Entry;
 use super::world::{Event, Step, World, tell};
 
-/// Which faults a run has. What takes several steps is disturbed by other faults, so some runs have nothing else.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Theme {
-    /// All of them.
-    #[default]
-    Anything,
-    /// Changes of voters in the middle of trouble.
-    Voters,
-    /// Voters that miss a host one after the other.
-    Turns,
-}
-
-/// Without faults at first, so that everything gets started.
-const CALM_TTLS: Time = 2;
-/// Then faults.
-const FAULTS_TTLS: Time = 14;
-/// Then time to recover.
-const RECOVERY_TTLS: Time = 8;
-/// A part of the recovery that does not depend on the TTL.
-const RECOVERY_MS: Time = 1000;
-
 impl World {
-    /// Plans the run.
-    pub(super) fn schedule_scenario(&mut self) {
-        self.adversary.active = self.rng.percent(70);
-        let calm = CALM_TTLS * self.ttl();
-        self.after(calm, Event::Fault);
-        self.after(calm, Event::Adversary);
-        let faults = FAULTS_TTLS * self.ttl();
-        self.after(calm + faults, Event::Heal);
-    }
-
-    /// When the run is over.
-    #[must_use]
-    pub fn end(&self) -> Time {
-        (CALM_TTLS + FAULTS_TTLS + RECOVERY_TTLS) * self.ttl() + RECOVERY_MS * MS
-    }
-
     /// One more fault, and the time of the next.
     pub(super) fn next_fault(&mut self) {
         if self.healed {
@@ -77,26 +41,13 @@ impl World {
             20 | 21 => self.choose_voters(),
             22..=24 => self.storm(),
             25 => self.stall_apply(),
-            26 => self.elect(),
+            26 => {
+                self.tally.fault("leader replaced");
+                self.elect();
+            }
             27 | 28 => self.touch_service(),
             30..=33 => self.rotation(),
             _ => self.drift(),
-        }
-    }
-
-    /// All faults end.
-    pub(super) fn heal(&mut self) {
-        self.healed = true;
-        self.network.heal();
-        tell!(self, "everything is healed");
-        let down: Vec<NodeId> = self.replicas.values().filter(|replica| !replica.up).map(|r| r.id).collect();
-        for id in down {
-            self.after(0, Event::ReplicaStarts { id });
-        }
-        for replica in self.replicas.values_mut() {
-            replica.frozen_until = replica.frozen_until.min(self.now);
-            replica.apply_stalled_until = 0;
-            replica.liar = false;
         }
     }
 
@@ -121,6 +72,13 @@ impl World {
         let ids: Vec<NodeId> = self.replicas.keys().copied().collect();
         let share = self.rng.pick(&[30, 60, 100]).unwrap_or(60);
         let direction = self.rng.below(4);
+        let one_way = direction < 2;
+        self.tally.fault(match (share, one_way) {
+            (100, false) => "host cut off",
+            (100, true) => "host cut off one way",
+            (_, false) => "host partly cut off",
+            (_, true) => "host partly cut off one way",
+        });
         tell!(self, "host {host} is cut from {share} % of the voters, direction {direction}");
         for id in ids {
             if self.rng.percent(share) {
@@ -138,6 +96,7 @@ impl World {
         let (id, until) = (self.a_replica(), self.now + self.a_while());
         let others: Vec<NodeId> = self.replicas.keys().chain(self.hosts.keys()).copied().collect();
         let from_hosts_too = self.rng.percent(50);
+        self.tally.fault("voter isolated");
         tell!(self, "voter {id} is isolated (from hosts too: {from_hosts_too})");
         for other in others {
             if from_hosts_too || self.replicas.contains_key(&other) {
@@ -152,6 +111,7 @@ impl World {
         let until = self.now + self.a_while();
         let all: Vec<NodeId> = self.replicas.keys().chain(self.hosts.keys()).copied().collect();
         let left: BTreeSet<NodeId> = all.iter().copied().filter(|_| self.rng.percent(50)).collect();
+        self.tally.fault("network split");
         tell!(self, "the network is split: {left:?} on one side");
         for from in &all {
             for to in &all {
@@ -170,6 +130,7 @@ impl World {
             let until = self.now + self.a_while();
             self.network.slow = (until, self.rng.between(2 * MS, self.ttl()));
         }
+        self.tally.fault("loss, duplicates, delays");
         tell!(self, "loss {} %, slow {:?}", self.network.loss_percent, self.network.slow);
     }
 
@@ -178,6 +139,7 @@ impl World {
         let Some(replica) = self.replicas.get_mut(&id).filter(|replica| replica.up) else { return };
         replica.up = false;
         replica.leading = None;
+        self.tally.fault("voter crashed");
         tell!(self, "voter {id} crashes");
         self.after(down, Event::ReplicaStarts { id });
     }
@@ -191,16 +153,25 @@ impl World {
         match self.rng.below(5) {
             0 => {
                 let token_survives = self.rng.percent(50);
+                self.tally.fault("guard crashed");
                 self.guard_crashes(id, token_survives);
             }
-            1 => self.guard_upgrades(id, first.min(50 * MS)),
+            1 => {
+                self.tally.fault("guard re-executed");
+                self.guard_upgrades(id, first.min(50 * MS));
+            }
             2 => {
+                self.tally.fault("guard stopped before it arms the timer");
                 if let Some(host) = self.hosts.get_mut(&id) {
                     host.stall_before_arming = Some((first, second));
                 }
             }
-            3 => self.forge_fenced(id),
+            3 => {
+                self.tally.fault("Fenced forged");
+                self.forge_fenced(id);
+            }
             _ => {
+                self.tally.fault("guard stopped");
                 tell!(self, "host {id}: the guard stops for {} ms", first / MS);
                 if let Some(host) = self.hosts.get_mut(&id) {
                     host.guard_frozen_until = self.now + first;
@@ -212,6 +183,7 @@ impl World {
     fn hit_machine(&mut self) {
         let (id, length) = (self.a_host(), self.a_while());
         if self.rng.percent(30) {
+            self.tally.fault("machine lost power");
             self.machine_crashes(id);
             return;
         }
@@ -224,12 +196,14 @@ impl World {
         if !clocks_go_on {
             host.clocks.lose(self.now, until);
         }
+        self.tally.fault("machine stopped");
         tell!(self, "host {id}: the machine stops for {} ms", length / MS);
         self.after(length, Event::Thaws { host: id });
     }
 
     fn freeze_replica(&mut self) {
         let (id, until) = (self.a_replica(), self.now + self.a_while());
+        self.tally.fault("voter stopped");
         tell!(self, "voter {id}: the process stops for {} ms", (until - self.now) / MS);
         if let Some(replica) = self.replicas.get_mut(&id) {
             replica.frozen_until = until;
@@ -257,6 +231,7 @@ impl World {
             _ => wanted.extend(spare.iter().take(2)),
         }
         self.wanted_voters = wanted.into_iter().collect();
+        self.tally.fault("other voters wished for");
         tell!(self, "the voters should be {:?}", self.wanted_voters);
     }
 
@@ -276,6 +251,7 @@ impl World {
             5 => rest.chain(kept.iter().copied().take(1)).collect(),
             _ => old.iter().copied().chain(spare.take(2)).collect(),
         };
+        self.tally.fault("change of voters against a host");
         tell!(self, "host {host} keeps {kept:?} only; the voters will be {:?}", self.storm_voters);
         let others: Vec<NodeId> = self.replicas.keys().copied().filter(|id| !kept.contains(id)).collect();
         for voter in others {
@@ -285,7 +261,11 @@ impl World {
         for voter in kept.into_iter().filter(|_| stall) {
             self.after(0, Event::Step(Step::StallApply { voter, length }));
         }
-        let delay = if self.rng.percent(50) { self.ttl() * 5 / 4 } else { MS };
+        let late = self.rng.percent(50);
+        let delay = if late { self.ttl() * 5 / 4 } else { MS };
+        if late && self.rng.percent(50) {
+            self.after(delay - 5 * MS, Event::Step(Step::AskAhead { host }));
+        }
         self.after(delay, Event::Step(Step::Voters));
     }
 
@@ -312,6 +292,7 @@ impl World {
                 .values()
                 .all(|replica| replica.effective().configs.iter().all(|config| config.len() > 1))
         {
+            self.tally.fault("voter sends wrong lists");
             tell!(self, "voter {id} sends wrong lists of voters from now on");
             if let Some(replica) = self.replicas.get_mut(&id) {
                 replica.liar = true;
@@ -336,16 +317,31 @@ impl World {
         let voters: Vec<NodeId> = self.wanted_voters.iter().copied().collect();
         let order = self.rng.shuffled(&voters);
         let w = self.ttl() + self.ttl() / 16;
+        let asks_ahead = self.rng.percent(20);
+        let turns = if asks_ahead { 3 } else { 2 };
         let mut at = 0;
-        for (turn, voter) in order.iter().copied().take(2).enumerate() {
+        for (turn, voter) in order.iter().copied().take(turns).enumerate() {
             let length = w + self.rng.between(self.ttl() / 8, self.ttl());
             self.after(at, Event::Step(Step::Cut { host, voter, length }));
             at += length;
-            if turn == 0 {
-                self.between_turns(at, host, voter, order.get(1).copied());
+            match turn {
+                0 if asks_ahead => self.reopen_before(at, host, order.get(1).copied()),
+                0 => self.between_turns(at, host, voter, order.get(1).copied()),
+                1 if asks_ahead => self.after(at - MS, Event::Step(Step::AskCounts { host, voter })),
+                _ => {}
             }
         }
         tell!(self, "host {host} misses one voter after the other: {order:?}");
+    }
+
+    /// The host is taken back just before the second voter's turn, and that one does not hear of it for a while.
+    fn reopen_before(&mut self, at: Time, host: NodeId, second: Option<NodeId>) {
+        let just_before = at.saturating_sub(self.ttl() / 32);
+        if let Some(voter) = second {
+            let length = 5 * self.ttl() / 2;
+            self.after(just_before.saturating_sub(MS * 5), Event::Step(Step::StallApply { voter, length }));
+        }
+        self.after(just_before, Event::Step(Step::Reopen { host, repeats: false }));
     }
 
     fn between_turns(&mut self, at: Time, host: NodeId, first: NodeId, second: Option<NodeId>) {
@@ -358,16 +354,8 @@ impl World {
                 self.after(just_before, Event::Step(Step::Isolate { voter: first, length }));
                 self.after(just_before, Event::Step(Step::Restart { voter: first, down: MS }));
             }
-            2 | 3 => {
-                // The second voter does not hear of it, and promises under the former count.
-                if let Some(voter) = second {
-                    self.after(
-                        just_before.saturating_sub(MS * 5),
-                        Event::Step(Step::StallApply { voter, length }),
-                    );
-                }
-                self.after(just_before, Event::Step(Step::Reopen { host, repeats: false }));
-            }
+            // The second voter does not hear of it, and promises under the former count.
+            2 | 3 => self.reopen_before(at, host, second),
             _ => self.after(just_before, Event::Step(Step::Reopen { host, repeats: true })),
         }
     }
@@ -377,6 +365,7 @@ impl World {
         if self.healed {
             return;
         }
+        self.tally.fault(step.name());
         tell!(self, "{step:?}");
         match step {
             Step::Cut { host, voter, length } => {
@@ -403,12 +392,15 @@ impl World {
                 }
             }
             Step::Reopen { host, repeats } => self.reopen_again(host, repeats),
+            Step::AskCounts { host, voter } => self.ask_counts(host, voter),
+            Step::AskAhead { host } => self.ask_ahead(host),
             Step::Voters => self.wanted_voters.clone_from(&self.storm_voters),
         }
     }
 
     fn stall_apply(&mut self) {
         let (id, until) = (self.a_replica(), self.now + self.a_while());
+        self.tally.fault("voter appends without applying");
         tell!(self, "voter {id} appends, but applies nothing for a while");
         if let Some(replica) = self.replicas.get_mut(&id) {
             replica.apply_stalled_until = until;
@@ -424,12 +416,14 @@ impl World {
                 let Some(view) = self.replicas.get(&from).map(|replica| &replica.ledger) else { return };
                 let sessions: Vec<_> = view.sessions.keys().copied().collect();
                 let Some(held) = view.placement(slot) else { return };
+                self.tally.fault("move wished for");
                 let target = self.rng.pick(&sessions);
                 self.propose(from, Entry::Revoke { slot, generation: held.generation, target });
             }
             1 => {
                 let running = self.hosts.values().find(|host| host.runs(slot, self.now)).map(|host| host.id);
                 if let Some(host) = running {
+                    self.tally.fault("instance failed");
                     tell!(self, "host {host}: slot {slot} fails");
                     self.kill(host, slot, 1, Death::Failed);
                 }
@@ -437,6 +431,7 @@ impl World {
             _ => {
                 let ttl_ms =
                     self.rng.pick(&[self.ttl_ms, self.ttl_ms / 2, self.ttl_ms * 2]).unwrap_or(self.ttl_ms);
+                self.tally.fault("TTL changed");
                 self.propose(from, Entry::SetTtl { ttl_ms });
             }
         }
@@ -447,6 +442,7 @@ impl World {
             return;
         }
         let (host, replica, at) = (self.a_host(), self.a_replica(), self.now);
+        self.tally.fault("clock rates changed");
         if let Some(host) = self.hosts.get_mut(&host).filter(|host| host.machine_frozen_until <= at) {
             host.clocks.drift(at, &mut self.rng);
         }

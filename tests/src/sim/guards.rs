@@ -13,6 +13,8 @@ use super::world::{Event, Order, World, tell};
 
 /// How soon the kernel kills when a timer fires or a guard dies.
 const KERNEL_KILLS_WITHIN: Time = 3 * MS;
+/// How soon what the guard kills is dead.
+const GUARD_KILLS_WITHIN: Time = 20 * MS;
 
 impl World {
     /// A guard starts: after a boot, or after its predecessor's crash.
@@ -30,7 +32,7 @@ impl World {
 
     /// The guard's regular look: send what is due, kill what must end.
     pub(super) fn guard_looks(&mut self, id: NodeId, epoch: u64) {
-        let period = self.ttl() / 64;
+        let period = self.ttl() / 32;
         let (key, request) = (self.number(), self.number());
         let Some(host) = self.hosts.get_mut(&id).filter(|host| host.epoch == epoch) else { return };
         let now = host.clocks.read(self.now);
@@ -65,14 +67,19 @@ impl World {
             }
         }
         let lease = host.guard.as_mut().and_then(|guard| guard.lease.as_mut());
-        let killing = lease.is_some_and(|lease| lease.phase(now) == Phase::Killing) && !nothing_runs;
+        let mut due = None;
+        let killing = lease.is_some_and(|lease| {
+            due = lease.send_due_in(now).and_then(|due| Time::try_from(due.as_nanos()).ok());
+            lease.phase(now) == Phase::Killing
+        }) && !nothing_runs;
         for message in out {
             self.send_to_voters(id, &message);
         }
         if killing {
-            self.kill_all(id, self.ttl() / 16, Death::Lease);
+            self.kill_all(id, GUARD_KILLS_WITHIN, Death::Lease);
         }
-        self.after(period, Event::Guard { host: id, epoch });
+        let next = due.map_or(period, |due| due.clamp(MS, period * 2));
+        self.after(next, Event::Guard { host: id, epoch });
     }
 
     /// A voter's answer arrives.
@@ -86,7 +93,7 @@ impl World {
         let effect = lease.on_answer(now, answer);
         if effect.kill {
             tell!(self, "host {id}: session {session} is closed; killing");
-            self.kill_all(id, self.ttl() / 16, Death::Lease);
+            self.kill_all(id, GUARD_KILLS_WITHIN, Death::Lease);
             return;
         }
         if !effect.renewed {
@@ -180,7 +187,8 @@ impl World {
     /// The agent asks for a session, passes on what the state says, and reports what ended. It follows some replica,
     /// which may lag.
     pub(super) fn agent_looks(&mut self, id: NodeId) {
-        let next = self.rng.between(20 * MS, 40 * MS);
+        let often = (self.ttl() / 50).max(20 * MS);
+        let next = self.rng.between(often, 2 * often);
         self.after(next, Event::Agent { host: id });
         let at = self.now;
         let connected: Vec<NodeId> = self
@@ -321,6 +329,19 @@ impl World {
         }
         host.tasks.insert(slot, Task { id: number, session: own, generation, dying: None });
         tell!(self, "host {id}: slot {slot} runs under session {own}, generation {generation}");
+        match self.last_ran.insert(slot, (id, own)) {
+            Some((host, session)) if host != id && self.closed.contains(&session) => {
+                self.tally.failovers += 1
+            }
+            Some((host, _)) if host != id => self.tally.moves += 1,
+            _ => {}
+        }
+        if !self.healed && self.rng.percent(5) {
+            // A young guard has seen little of its clocks.
+            self.tally.fault("guard stopped after it starts something");
+            let stall = (0, self.rng.between(self.ttl() / 2, 2 * self.ttl()));
+            self.hosts.entry(id).and_modify(|host| host.stall_before_arming = Some(stall));
+        }
         self.check_slot(slot);
     }
 

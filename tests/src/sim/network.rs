@@ -1,6 +1,5 @@
 //! The network between all processes: loss, delay, duplication, reordering, and cuts of single directions.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use muster_core::id::{NodeId, SessionId};
@@ -42,10 +41,14 @@ pub enum Message {
     Propose(Entry),
 }
 
+/// Room for all who take part: replicas are numbered from 1, hosts from 101.
+const PLACES: usize = 16;
+
 /// The state of the network.
 #[derive(Clone, Debug, Default)]
 pub struct Network {
-    cuts: BTreeMap<(NodeId, NodeId), Time>,
+    /// Until when each direction is cut.
+    cuts: [[Time; PLACES]; PLACES],
     /// Datagrams lost, in percent.
     pub loss_percent: u64,
     /// Datagrams that arrive twice, in percent.
@@ -57,14 +60,14 @@ pub struct Network {
 impl Network {
     /// Cuts one direction until then.
     pub fn cut(&mut self, from: NodeId, to: NodeId, until: Time) {
-        let known = self.cuts.entry((from, to)).or_default();
+        let known = &mut self.cuts[place(from)][place(to)];
         *known = until.max(*known);
     }
 
     /// Whether messages get from one to the other.
     #[must_use]
     pub fn connects(&self, from: NodeId, to: NodeId, at: Time) -> bool {
-        from == to || self.cuts.get(&(from, to)).is_none_or(|until| *until <= at)
+        from == to || self.cuts[place(from)][place(to)] <= at
     }
 
     /// Ends every trouble.
@@ -98,4 +101,10 @@ impl Network {
         }
         rng.between(MS / 10, MS)
     }
+}
+
+/// Replicas from the front, hosts from the back.
+fn place(id: NodeId) -> usize {
+    let number = usize::try_from(id.0).unwrap_or(0);
+    if number < PLACES { number } else { PLACES - number % 100 }
 }

@@ -204,6 +204,8 @@ type JudgeClose = fn(&CloseSession, Option<Reopens>, &Membership, &dyn Fn(NodeId
 pub struct Protocol {
     /// What is removed or weakened; `sound` otherwise.
     pub name: &'static str,
+    /// Which rule that is.
+    pub rule: &'static str,
     /// What lies outside the two halves.
     pub habits: Habits,
     /// Begins to hold a grant.
@@ -222,6 +224,7 @@ impl Protocol {
     pub fn of<R: Rules>(name: &'static str) -> Self {
         Self {
             name,
+            rule: "",
             habits: Habits::SOUND,
             host: |now, grant| Box::new(HostLease::<R>::new(now, grant)),
             voter: |now, identity, applied| Box::new(VoterLease::<R>::new(now, identity, applied)),

@@ -10,14 +10,15 @@ use muster_core::time::Timing;
 
 use super::adversary::Adversary;
 use super::check::Violation;
-use super::clocks::{Clocks, MS, Time};
-use super::faults::Theme;
+use super::clocks::{Clocks, MS, Slew, Time};
+use super::episodes::{Episodes, Theme};
 use super::host::{Death, Host};
 use super::ledger::{Ledger, Slot, list_of};
 use super::network::{Message, Network};
 use super::protocol::Protocol;
 use super::replica::Replica;
 use super::rng::Rng;
+use super::tally::Tally;
 
 /// Something that happens at a time.
 #[allow(missing_docs, reason = "the variants say it; their fields are named for what they are")]
@@ -55,6 +56,8 @@ pub enum Event {
     Adversary,
     /// All faults end.
     Heal,
+    /// Everything had time to recover.
+    EpisodeEnds,
 }
 
 /// One step of a fault that has several.
@@ -71,8 +74,27 @@ pub enum Step {
     StallApply { voter: NodeId, length: Time },
     /// The host's session is taken back, or the last taking back is repeated.
     Reopen { host: NodeId, repeats: bool },
+    /// A leader asks the voter for a promise under the next count of re-openings, and again under the former one.
+    AskCounts { host: NodeId, voter: NodeId },
+    /// A leader asks all voters for promises under memberships that are still to come.
+    AskAhead { host: NodeId },
     /// The voters wished for by the last storm are wished for now.
     Voters,
+}
+
+impl Step {
+    /// The name under which it is counted.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Cut { .. } => "host cut off from one voter",
+            Self::Restart { .. } => "voter crashed",
+            Self::Isolate { .. } => "voter isolated",
+            Self::StallApply { .. } => "voter appends without applying",
+            Self::Reopen { .. } => "session taken back",
+            Self::AskCounts { .. } | Self::AskAhead { .. } => "promise asked for ahead of the log",
+            Self::Voters => "other voters wished for",
+        }
+    }
 }
 
 /// What an agent tells its guard.
@@ -111,8 +133,14 @@ pub struct World {
     pub reopens: bool,
     /// All clocks run at their limits, hosts slow and voters fast: the worst case for W.
     pub worst_clocks: bool,
-    /// Which faults this run has.
+    /// Which faults this episode has.
     pub theme: Theme,
+    /// What the run consists of.
+    pub episodes: Episodes,
+    /// What happened, counted.
+    pub tally: Tally,
+    /// Where each slot ran last, and under which session.
+    pub last_ran: BTreeMap<Slot, (NodeId, SessionId)>,
     /// All faults have ended.
     pub healed: bool,
     /// The highest index that any replica has applied.
@@ -127,8 +155,10 @@ pub struct World {
     pub ttl_ms: u32,
     /// No election before this.
     pub leaderless_since: Option<Time>,
-    queue: BinaryHeap<Reverse<(Time, u64)>>,
-    events: BTreeMap<u64, Event>,
+    /// What comes next: when, its number, and its place in `events`.
+    queue: BinaryHeap<Reverse<(Time, u64, usize)>>,
+    events: Vec<Option<Event>>,
+    free_places: Vec<usize>,
     next_event: u64,
     next_number: u64,
 }
@@ -152,7 +182,8 @@ impl World {
     #[must_use]
     pub fn new(protocol: Protocol, seed: u64, told: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let ttl_ms = rng.pick(&[400, 400, 1000, 1000, 3000]).unwrap_or(1000);
+        let profiles = [Timing::FAST, Timing::LAN, Timing::LAN, Timing::CLOUD, Timing::WAN];
+        let ttl_ms = rng.pick(&profiles).unwrap_or(Timing::LAN).lease_ttl_ms;
         let voters = rng.pick(&[3, 3, 3, 5, 5, 1]).unwrap_or(3);
         let members: BTreeSet<NodeId> = (1..=voters).map(NodeId).collect();
         let mut initial = Ledger::new(rng.between(1, 2), ttl_ms);
@@ -170,9 +201,10 @@ impl World {
             wanted_voters: members,
             reopens: rng.percent(60),
             worst_clocks: rng.percent(40),
-            theme: rng
-                .pick(&[Theme::Anything, Theme::Anything, Theme::Voters, Theme::Turns])
-                .unwrap_or_default(),
+            theme: Theme::default(),
+            episodes: Episodes::of(u64::from(ttl_ms) * MS),
+            tally: Tally { seeds: 1, ..Tally::default() },
+            last_ran: BTreeMap::new(),
             healed: false,
             applied: 1,
             closed: BTreeSet::new(),
@@ -181,7 +213,8 @@ impl World {
             ttl_ms,
             leaderless_since: Some(0),
             queue: BinaryHeap::new(),
-            events: BTreeMap::new(),
+            events: Vec::new(),
+            free_places: Vec::new(),
             next_event: 0,
             next_number: 0,
             rng,
@@ -201,22 +234,20 @@ impl World {
             world.after(first, Event::Agent { host: id });
         }
         world.after(0, Event::Election);
-        world.schedule_scenario();
+        world.episode_begins();
         world
     }
 
     /// Runs to the end, or to the first violation.
-    pub fn run(&mut self, until: Time) {
-        while self.violation.is_none() {
-            let Some(Reverse((at, number))) = self.queue.pop() else { break };
-            if at > until {
-                break;
-            }
+    pub fn run(&mut self) {
+        while self.violation.is_none() && self.episodes.left > 0 {
+            let Some(Reverse((at, _, place))) = self.queue.pop() else { break };
             self.now = at;
-            let event = self.events.remove(&number).expect("each number in the queue has an event");
+            let event = self.events[place].take().expect("each place in the queue has an event");
+            self.free_places.push(place);
             self.handle(event);
         }
-        self.now = until.max(self.now);
+        self.tally.simulated_ms = self.now / MS;
     }
 
     /// A TTL of this scenario in true time.
@@ -225,10 +256,17 @@ impl World {
         u64::from(self.ttl_ms) * MS
     }
 
-    /// The cluster's timing with this TTL, in the proportions of the profiles.
+    /// The cluster's timing with this TTL: a profile, or something between them.
     #[must_use]
     pub fn timing(ttl_ms: u32) -> Timing {
-        Timing { heartbeat_ms: ttl_ms / 16, lease_ttl_ms: ttl_ms, kill_budget_ms: ttl_ms / 10, ..Timing::LAN }
+        let profiles = [Timing::FAST, Timing::LAN, Timing::CLOUD, Timing::WAN];
+        let between = Timing {
+            heartbeat_ms: ttl_ms / 16,
+            lease_ttl_ms: ttl_ms,
+            kill_budget_ms: (ttl_ms / 20).max(40),
+            ..Timing::LAN
+        };
+        profiles.into_iter().find(|profile| profile.lease_ttl_ms == ttl_ms).unwrap_or(between)
     }
 
     /// A number that was not given out before.
@@ -240,28 +278,41 @@ impl World {
     /// Puts an event into the queue.
     pub fn after(&mut self, delay: Time, event: Event) {
         self.next_event += 1;
-        self.events.insert(self.next_event, event);
-        self.queue.push(Reverse((self.now + delay, self.next_event)));
+        let place = self.free_places.pop().unwrap_or_else(|| {
+            self.events.push(None);
+            self.events.len() - 1
+        });
+        self.events[place] = Some(event);
+        self.queue.push(Reverse((self.now + delay, self.next_event, place)));
     }
 
     /// Sends a message.
     pub fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         let datagram = matches!(message, Message::Beat(..) | Message::Answer(_) | Message::Fenced(..));
-        let arrivals = self.network.arrivals(from, to, datagram, self.now, &mut self.rng);
-        for arrival in arrivals.into_iter().flatten() {
+        let [first, second] = self.network.arrivals(from, to, datagram, self.now, &mut self.rng);
+        if let Some(arrival) = second {
             let message = message.clone();
+            self.tally.doubled += 1;
             self.after(arrival - self.now, Event::Deliver { to, from, message });
+        }
+        if let Some(arrival) = first {
+            self.tally.sent += 1;
+            self.after(arrival - self.now, Event::Deliver { to, from, message });
+        } else {
+            self.tally.lost += 1;
         }
     }
 
     /// Notes the first violation.
     pub fn violated(&mut self, violation: Violation) {
         tell!(self, "VIOLATION: {violation}");
+        self.tally.violations += 1;
         self.violation.get_or_insert(violation);
     }
 
     fn new_clocks(&mut self, fast: bool) -> Clocks {
-        let mut clocks = Clocks::new(&mut self.rng);
+        let slew = if self.worst_clocks { Slew::None } else { Slew::any(&mut self.rng) };
+        let mut clocks = Clocks::new(slew, &mut self.rng);
         if self.worst_clocks {
             clocks.run_at_limit(0, fast);
         }
@@ -290,6 +341,7 @@ impl World {
             Event::Step(step) => self.take_step(step),
             Event::Adversary => self.adversary_acts(),
             Event::Heal => self.heal(),
+            Event::EpisodeEnds => self.episode_ends(),
         }
     }
 
@@ -317,7 +369,8 @@ impl World {
             | Event::Fault
             | Event::Step(_)
             | Event::Adversary
-            | Event::Heal => 0,
+            | Event::Heal
+            | Event::EpisodeEnds => 0,
         };
         (stopped > self.now).then_some(stopped)
     }

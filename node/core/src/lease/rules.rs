@@ -45,6 +45,10 @@ pub trait Rules: Copy + Debug + Default + Send + Sync + 'static {
         kill_budget_ms
     }
 
+    /// R5: a promise names the voter's own applied membership, never the one that was asked for.
+    const PROMISE_NAMES_OWN_MEMBERSHIP: bool = true;
+    /// R5: a promise names the voter's own applied count of re-openings, never the one that was asked for.
+    const PROMISE_NAMES_OWN_REOPENS: bool = true;
     /// R5: a promise is given only at age W or above.
     const PROMISE_NEEDS_AGE: bool = true;
 

@@ -327,10 +327,10 @@ impl<R: Rules> VoterLease<R> {
         let own = self.list.membership.id;
         let VoterIdentity { node: voter, boot, .. } = self.identity;
         let known = self.sessions.get_mut(&request.session).ok_or(Refusal::NotOpen)?;
-        if request.membership != own {
+        if R::PROMISE_NAMES_OWN_MEMBERSHIP && request.membership != own {
             return Err(Refusal::OtherMembership { own });
         }
-        if request.reopens != known.reopens {
+        if R::PROMISE_NAMES_OWN_REOPENS && request.reopens != known.reopens {
             return Err(Refusal::OtherReopens { own: known.reopens });
         }
         let wait = wait_for_age::<R>(known, now);

@@ -8,18 +8,20 @@ const SHORTEST_NS: u64 = 100_000_000;
 const LONGEST_NS: u64 = 1_000_000_000;
 /// One, in parts per million.
 const ONE_PPM: u64 = 1_000_000;
+/// What is assumed of clocks that were not compared yet: more than chrony slews at most (8.3 %).
+const UNSEEN_PPM: u64 = 100_000;
 
 /// Compares `CLOCK_BOOTTIME` with `CLOCK_MONOTONIC_RAW` over the present stretch and the one before.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ClockRates {
     stretch_began: HostInstant,
-    /// What the stretch before showed, in parts per million.
-    before_ppm: u64,
+    /// What the stretch before showed, in parts per million; `None` in the first one.
+    before_ppm: Option<u64>,
 }
 
 impl ClockRates {
     pub(super) fn new(now: HostInstant) -> Self {
-        Self { stretch_began: now, before_ppm: 0 }
+        Self { stretch_began: now, before_ppm: None }
     }
 
     /// Takes one more reading.
@@ -32,18 +34,20 @@ impl ClockRates {
 
     /// σ in parts per million: the observed divergence plus ρ.
     pub(super) fn sigma_ppm(&self, now: HostInstant) -> u64 {
-        self.before_ppm.max(divergence_ppm(self.stretch_began, now)) + ONE_PPM / RHO_DIVISOR
+        let seen = self.before_ppm.max(divergence_ppm(self.stretch_began, now));
+        seen.unwrap_or(UNSEEN_PPM) + ONE_PPM / RHO_DIVISOR
     }
 }
 
-/// By how much the two clocks differ since `earlier`, relative to the slower one; 0 for too short a stretch.
-fn divergence_ppm(earlier: HostInstant, now: HostInstant) -> u64 {
+/// By how much the two clocks differ since `earlier`, relative to the slower one; `None` for too short a stretch.
+fn divergence_ppm(earlier: HostInstant, now: HostInstant) -> Option<u64> {
     let longest = now.longest_since(earlier).as_nanos();
     let shortest = now.shortest_since(earlier).as_nanos().max(1);
     if longest < u128::from(SHORTEST_NS) {
-        return 0;
+        return None;
     }
-    u64::try_from((longest - shortest.min(longest)) * u128::from(ONE_PPM) / shortest).unwrap_or(u64::MAX / 2)
+    let ppm = (longest - shortest.min(longest)) * u128::from(ONE_PPM) / shortest;
+    Some(u64::try_from(ppm).unwrap_or(u64::MAX / 2))
 }
 
 #[cfg(test)]
@@ -57,7 +61,7 @@ mod tests {
             raw_ns: raw_ms * 1_000_000,
         };
         let mut rates = ClockRates::new(at(0, 0));
-        assert_eq!(rates.sigma_ppm(at(50, 46)), 10_000, "50 ms are too short to tell");
+        assert_eq!(rates.sigma_ppm(at(50, 46)), 110_000, "50 ms are too short to tell: the worst is assumed");
         assert_eq!(rates.sigma_ppm(at(540, 500)), 90_000);
         rates.observe(at(1080, 1000));
         assert_eq!(rates.sigma_ppm(at(1090, 1010)), 90_000);

@@ -1,0 +1,41 @@
+//! The core simulation, seed after seed.
+
+use super::report::Section;
+use super::stage::{Limit, Place, Stage};
+use crate::sim;
+
+/// It.
+#[derive(Debug)]
+pub struct Simulation {
+    /// Where its seeds begin.
+    pub seed: u64,
+}
+
+impl Stage for Simulation {
+    fn name(&self) -> String {
+        "core simulation".to_owned()
+    }
+
+    fn place(&self) -> Place {
+        Place::Background
+    }
+
+    fn run(&mut self, limit: &Limit<'_>) -> Section {
+        let mut section = Section::new(&self.name());
+        let survey = sim::survey(self.seed..u64::MAX, || limit.is_over());
+        for (name, count) in survey.tally.counts() {
+            section.count(name, count);
+        }
+        section.violations = survey
+            .failures
+            .iter()
+            .map(|(seed, violation)| {
+                format!(
+                    "seed {seed}: {violation}\nplay it again: MUSTER_SIM_STORY={seed} cargo test -p muster-tests \
+                     --test lease_sim story -- --nocapture"
+                )
+            })
+            .collect();
+        section
+    }
+}

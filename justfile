@@ -49,10 +49,6 @@ models:
 proof-tables:
     MUSTER_WRITE_DOCS=1 cargo test -p muster-tests --test lease_model --test lease_sim -- every_mutant sound_rules
 
-# The long form of the lease simulation: so many seeds for each rule set.
-soak SEEDS="100000":
-    MUSTER_SIM_SEEDS={{SEEDS}} cargo test --release -p muster-tests --test lease_sim -- --nocapture
-
 # One run of the simulated stack, with its story.
 story SEED *ARGS:
     cargo test -q -p muster-fullstack --test fullstack -- --seed {{SEED}} {{ARGS}}

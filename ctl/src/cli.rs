@@ -135,6 +135,18 @@ pub enum Verb {
         #[command(subcommand)]
         verb: TokenVerb,
     },
+    /// Certificates: who has which, until when; the cluster's CA
+    Cert {
+        /// What to do.
+        #[command(subcommand)]
+        verb: CertVerb,
+    },
+    /// People and programs that operate the cluster from elsewhere
+    User {
+        /// What to do.
+        #[command(subcommand)]
+        verb: UserVerb,
+    },
     /// The control plane
     Raft {
         /// What to do.
@@ -306,6 +318,91 @@ pub enum TokenRole {
     Worker,
     /// A voter that runs no services
     Witness,
+}
+
+/// `cert …`
+#[derive(Debug, Subcommand)]
+pub enum CertVerb {
+    /// The CAs, and the certificates of nodes and users
+    #[command(after_help = "Example:\n  musterctl cert show -o json")]
+    Show,
+    /// Renew your own certificate; nodes do that by themselves
+    #[command(after_help = "Examples:
+  musterctl cert renew                    writes the context file anew that MUSTER_CONTEXT names
+  musterctl cert renew --out me.toml")]
+    Renew {
+        /// Where the new context goes [default: the file that the old one came from]
+        #[arg(long, value_name = "FILE")]
+        out: Option<std::path::PathBuf>,
+    },
+    /// End all certificates of a node or user at once
+    #[command(after_help = "Examples:
+  musterctl cert revoke user/alice
+  musterctl cert revoke node/n4          it can only come back as a new node")]
+    Revoke {
+        /// node/NAME or user/NAME
+        #[arg(value_name = "HOLDER")]
+        holder: String,
+    },
+    /// Replace the cluster's CA: both are trusted until everybody has a certificate of the new one
+    #[command(after_help = "Examples:
+  musterctl cert rotate-ca                begins, and waits until all nodes have renewed; then ends the old CA
+  musterctl cert rotate-ca --detach       begins only
+  musterctl cert rotate-ca --finish       ends the old CA
+  musterctl cert rotate-ca --finish --force --yes   although somebody still has a certificate of it")]
+    RotateCa {
+        /// Begin only
+        #[arg(long, conflicts_with = "finish")]
+        detach: bool,
+        /// End the trust in the old CA
+        #[arg(long)]
+        finish: bool,
+        /// Although somebody still has a certificate of the old CA, who is shut out then
+        #[arg(long, requires = "finish")]
+        force: bool,
+    },
+}
+
+/// `user …`
+#[derive(Debug, Subcommand)]
+pub enum UserVerb {
+    /// Make a user, or give one another certificate: writes a context file with the key
+    #[command(after_help = "Examples:
+  musterctl user create alice --role operator
+  musterctl user create prometheus --role viewer --ttl 365d --out /etc/muster/viewer.toml
+  musterctl --context alice.toml status")]
+    Create {
+        /// Its name
+        name: String,
+        /// What it may do; another role than before ends the older certificates
+        #[arg(long, value_enum)]
+        role: Role,
+        /// How long the certificate holds, at most a year
+        #[arg(long, default_value = "90d", value_name = "DURATION", value_parser = parse_duration)]
+        ttl: Duration,
+        /// Where the context goes; '-' is stdout [default: NAME.toml]
+        #[arg(long, value_name = "FILE")]
+        out: Option<std::path::PathBuf>,
+    },
+    /// List them
+    List,
+    /// Take one out; its certificates end at once
+    #[command(after_help = "Example:\n  musterctl user remove alice")]
+    Remove {
+        /// Its name
+        name: String,
+    },
+}
+
+/// What a user may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Role {
+    /// Look at everything that is no secret
+    Viewer,
+    /// Also run services and look after nodes
+    Operator,
+    /// Also decide who belongs
+    Admin,
 }
 
 /// `raft …`

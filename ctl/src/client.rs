@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use muster_proto::v1::RequestId;
 use muster_proto::v1::cluster_client::ClusterClient;
+use muster_tls::{Expected, Live, SecureConnector};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
@@ -35,6 +36,8 @@ const PAUSE_LONGEST: Duration = Duration::from_millis(400);
 /// An agent that answers no ping for this long is given up: its host may be frozen or cut off.
 const PING_EVERY: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
+/// A worker passes no changes on; another agent does.
+const WORKER_CODE: &str = "MU2034";
 /// The status of a large cluster is more than tonic's default of 4 MiB.
 const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
@@ -54,6 +57,8 @@ pub enum WriteState {
 /// The connection to the cluster.
 pub struct Client {
     endpoints: Vec<Endpoint>,
+    /// Shown to agents on other hosts.
+    live: Option<Live>,
     /// Which of `endpoints` is tried next.
     next: usize,
     connected: Option<Grpc>,
@@ -68,12 +73,19 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of these agents (at least one) whose calls end `limit` from now. Connects when first used.
-    pub fn new(endpoints: Vec<Endpoint>, limit: Duration, writes: Rc<Cell<WriteState>>) -> Self {
+    /// A client of these agents (at least one) whose calls end `limit` from now. Connects when first used; without
+    /// credentials only to agents of this host.
+    pub fn new(
+        endpoints: Vec<Endpoint>,
+        live: Option<Live>,
+        limit: Duration,
+        writes: Rc<Cell<WriteState>>,
+    ) -> Self {
         let request = RequestId { client: random_client(), seq: 0 };
         let deadline = Instant::now() + limit;
         Self {
             endpoints,
+            live,
             next: 0,
             connected: None,
             answered: false,
@@ -167,7 +179,7 @@ impl Client {
             self.next = (self.next + 1) % self.endpoints.len();
             let round_is_over = round.add(endpoint, failed);
             if round_is_over {
-                if !round.worth_waiting() && !self.is_worth_waiting() {
+                if round.is_in_vain() || (!round.worth_waiting() && !self.is_worth_waiting()) {
                     return Err(round.into_failure());
                 }
                 if Instant::now() + round.pause >= self.deadline {
@@ -185,8 +197,8 @@ impl Client {
         }
         let limit = if round.number == 0 && self.endpoints.len() > 1 { CONNECT_FIRST } else { CONNECT_LATER };
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let endpoint = transport(&self.endpoints[self.next])?;
-        match timeout(limit.min(left), endpoint.connect()).await {
+        let connecting = connect_to(&self.endpoints[self.next], self.live.as_ref())?;
+        match timeout(limit.min(left), connecting).await {
             Err(_) => Err("does not answer".to_owned()),
             Ok(Err(error)) => Err(innermost(&error)),
             Ok(Ok(channel)) => {
@@ -221,6 +233,9 @@ impl Client {
         }
         self.answered = true;
         let failure = told(status);
+        if metadata(status, "muster-code") == Some(WORKER_CODE) {
+            return Try::Again(Again::Elsewhere(failure));
+        }
         let retry = failure.exit() == Exit::TryAgain
             || (status.code() == Code::Unavailable && metadata(status, "muster-exit").is_none());
         if retry {
@@ -250,6 +265,8 @@ enum Again {
     Unreachable(String),
     /// An agent asks for patience.
     Told(Failure),
+    /// Another agent may do what this one will never do.
+    Elsewhere(Failure),
 }
 
 /// One round through all endpoints.
@@ -259,12 +276,21 @@ struct Round {
     endpoints: usize,
     unreachable: Vec<(String, String)>,
     told: Option<Failure>,
+    elsewhere: Option<Failure>,
     tries: usize,
 }
 
 impl Round {
     fn new(endpoints: usize) -> Self {
-        Self { number: 0, pause: PAUSE_FIRST, endpoints, unreachable: Vec::new(), told: None, tries: 0 }
+        Self {
+            number: 0,
+            pause: PAUSE_FIRST,
+            endpoints,
+            unreachable: Vec::new(),
+            told: None,
+            elsewhere: None,
+            tries: 0,
+        }
     }
 
     /// Notes a failed try; whether all endpoints have been tried, so that it is time for a pause.
@@ -273,6 +299,7 @@ impl Round {
         match why {
             Again::Unreachable(reason) => self.unreachable.push((endpoint, reason)),
             Again::Told(failure) => self.told = Some(failure),
+            Again::Elsewhere(failure) => self.elsewhere = Some(failure),
         }
         self.tries >= self.endpoints
     }
@@ -282,16 +309,22 @@ impl Round {
         self.told.is_some()
     }
 
+    /// Whether all that answered will never do it.
+    fn is_in_vain(&self) -> bool {
+        self.elsewhere.is_some() && self.told.is_none() && self.unreachable.is_empty()
+    }
+
     fn start_next(&mut self) {
         self.number += 1;
         self.pause = (self.pause * 2).min(PAUSE_LONGEST);
         self.unreachable.clear();
         self.told = None;
+        self.elsewhere = None;
         self.tries = 0;
     }
 
     fn into_failure(self) -> Failure {
-        self.told.unwrap_or(Failure::NoAgent { tried: self.unreachable })
+        self.told.or(self.elsewhere).unwrap_or(Failure::NoAgent { tried: self.unreachable })
     }
 }
 
@@ -300,17 +333,31 @@ fn random_client() -> u64 {
     getrandom::u64().unwrap_or(1).max(1)
 }
 
-fn transport(endpoint: &Endpoint) -> Result<tonic::transport::Endpoint, String> {
-    let uri = match endpoint {
-        Endpoint::Tcp(address) => format!("http://{address}"),
-        Endpoint::Unix(path) => format!("unix:{}", path.display()),
+/// Connects: encrypted, and with both sides known, to other hosts; as it is to the socket of this one.
+fn connect_to<'a>(
+    endpoint: &'a Endpoint,
+    live: Option<&Live>,
+) -> Result<impl Future<Output = Result<Channel, tonic::transport::Error>> + use<'a>, String> {
+    let (uri, connector) = match endpoint {
+        Endpoint::Tcp(address) => {
+            let live = live.ok_or_else(|| "there is no certificate to show".to_owned())?;
+            let connector = SecureConnector::new(live.clone(), address, Expected::AnyNode);
+            (format!("http://{address}"), Some(connector))
+        }
+        Endpoint::Unix(path) => (format!("unix:{}", path.display()), None),
     };
     let endpoint = tonic::transport::Endpoint::from_shared(uri).map_err(|error| innermost(&error))?;
-    Ok(endpoint
+    let endpoint = endpoint
         .tcp_nodelay(true)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT)
-        .keep_alive_while_idle(true))
+        .keep_alive_while_idle(true);
+    Ok(async move {
+        match connector {
+            Some(connector) => endpoint.connect_with_connector(connector).await,
+            None => endpoint.connect().await,
+        }
+    })
 }
 
 /// The last cause of an error: 'connection refused', not 'transport error'.

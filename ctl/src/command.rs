@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use muster_proto::v1 as pb;
+use muster_tls::Live;
 
 use crate::cli::{Cli, Verb};
 use crate::client::{Client, WriteState};
@@ -17,6 +18,7 @@ use crate::output::{self, Printer};
 use crate::view::outcome::Outcome;
 
 mod apply;
+mod cert;
 mod check;
 mod cluster;
 mod completion;
@@ -29,6 +31,7 @@ mod service;
 mod status;
 mod template;
 mod token;
+mod user;
 mod wait;
 
 /// How long a command tries and waits, unless told otherwise.
@@ -40,11 +43,21 @@ pub struct Run {
     pub client: Client,
     /// The printer.
     pub out: Printer,
+    /// Whose certificate is shown; none on the agent's own host.
+    pub own: Option<Own>,
     /// Whether reads may be answered from one agent's own copy.
     pub stale: bool,
     /// The operator's own time limit.
     timeout: Option<Duration>,
     yes: bool,
+}
+
+/// The user's own certificate.
+pub struct Own {
+    /// The context file that holds it, if it holds that alone.
+    pub file: Option<std::path::PathBuf>,
+    /// What it says.
+    pub identity: muster_tls::Identity,
 }
 
 /// Runs the command; Ctrl-C ends it at any point.
@@ -91,9 +104,18 @@ async fn dispatch(cli: Cli, out: Printer, writes: Rc<Cell<WriteState>>) -> Resul
         return completion::print(shell, out);
     }
     let global = cli.global;
-    let endpoints = context::endpoints(&global.endpoint, global.context.as_deref(), &Environment::read())?;
-    let client = Client::new(endpoints, global.timeout.unwrap_or(TIMEOUT), writes);
-    let mut run = Run { client, out, stale: global.stale, timeout: global.timeout, yes: global.yes };
+    let target = context::target(&global.endpoint, global.context.as_deref(), &Environment::read())?;
+    if let Some(endpoint) = target.lacks_credentials() {
+        return Err(Failure::NoCertificate { endpoint: endpoint.to_string() });
+    }
+    let own =
+        target.credentials.as_ref().map(|own| Own { file: target.file, identity: own.identity().clone() });
+    let live = target.credentials.map(Live::new).transpose();
+    let live = live.map_err(|error| Failure::Usage(format!("the certificate of the context: {error}")))?;
+    let client = Client::new(target.endpoints, live, global.timeout.unwrap_or(TIMEOUT), writes);
+    let (stale, timeout, yes) = (global.stale, global.timeout, global.yes);
+    let mut run = Run { client, out, own, stale, timeout, yes };
+    run.note_expiry();
     let run = &mut run;
     match cli.verb {
         Verb::Status { check } => status::status(run, check).await,
@@ -109,6 +131,8 @@ async fn dispatch(cli: Cli, out: Printer, writes: Rc<Cell<WriteState>>) -> Resul
         Verb::Events(args) => events::events(run, args).await,
         Verb::Wait(args) => wait::wait(run, &args).await,
         Verb::Token { verb } => token::token(run, verb).await,
+        Verb::Cert { verb } => cert::cert(run, verb).await,
+        Verb::User { verb } => user::user(run, verb).await,
         Verb::Raft { verb } => raft::raft(run, verb).await,
         Verb::Check => check::check(run).await,
         Verb::Completion { .. } => Ok(Exit::Done),
@@ -116,6 +140,16 @@ async fn dispatch(cli: Cli, out: Printer, writes: Rc<Cell<WriteState>>) -> Resul
 }
 
 impl Run {
+    /// Says in time that the certificate ends.
+    fn note_expiry(&self) {
+        let Some(own) = &self.own else { return };
+        let (now, ends) = (crate::clock::wall_ms(), own.identity.ends.0);
+        if own.identity.half_life().0 + (ends - own.identity.half_life().0) / 2 <= now {
+            let ends = crate::when::relative(ends, now);
+            self.out.warn(&format!("your certificate ends {ends}; renew it with 'musterctl cert renew'"));
+        }
+    }
+
     /// The status of the cluster.
     async fn status(&mut self) -> Result<pb::ClusterStatus, Failure> {
         self.client.get_status(pb::GetStatusRequest { stale: self.stale }).await

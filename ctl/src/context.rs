@@ -1,11 +1,13 @@
 //! Where the agents are: `--endpoint`, then `--context`, then `MUSTER_CONTEXT`, then the user's configuration,
-//! then the local agent's socket.
+//! then the local agent's socket. A context also holds the user's key and certificate; `--endpoint` alone takes them from
+//! the context that would be used without it.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use muster_core::spec::file::nearest_known_key;
+use muster_tls::Credentials;
 use serde::Deserialize;
 
 /// The port of agents.
@@ -99,6 +101,14 @@ pub enum ContextError {
         /// Which.
         path: PathBuf,
     },
+    /// The key or certificates in it are wrong.
+    #[error("{}: {message}", path.display())]
+    Credentials {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        message: String,
+    },
     /// No context of that name.
     #[error("there is no context '{name}' in {}{}", path.display(), .nearest.as_ref().map(|n| format!("; did you mean '{n}'?")).unwrap_or_default())]
     Unknown {
@@ -119,7 +129,10 @@ impl ContextError {
             Self::Syntax { .. } | Self::Empty { .. } | Self::Endpoint { .. } => {
                 "a context file reads: endpoints = [\"10.0.0.1:7420\", \"10.0.0.2:7420\"]"
             }
-            Self::Unknown { .. } => "declare it there: [contexts.NAME] endpoints = [\"10.0.0.1:7420\"]",
+            Self::Credentials { .. } => {
+                "an admin makes a new context with 'musterctl user create NAME --role ROLE'"
+            }
+            Self::Unknown { .. } => "declare it there: [contexts.NAME] file = \"NAME.toml\"",
         }
     }
 }
@@ -148,8 +161,36 @@ impl Environment {
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct ContextFile {
     endpoints: Vec<String>,
+    /// Key and certificates, as PEM.
+    credentials: Option<String>,
+    /// The cluster's CAs, as PEM.
+    trusted: Option<String>,
+}
+
+/// Where the agents are, and who asks.
+#[derive(Debug)]
+pub struct Target {
+    /// Never empty.
+    pub endpoints: Vec<Endpoint>,
+    /// What is shown to agents on other hosts.
+    pub credentials: Option<Credentials>,
+    /// The file that they came from, if it holds this context alone.
+    pub file: Option<PathBuf>,
+}
+
+impl Target {
+    fn without_credentials(endpoints: Vec<Endpoint>) -> Self {
+        Self { endpoints, credentials: None, file: None }
+    }
+
+    /// Whether an agent is called that wants a certificate, and there is none.
+    pub fn lacks_credentials(&self) -> Option<&Endpoint> {
+        let is_remote = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Tcp(_));
+        self.endpoints.iter().find(is_remote).filter(|_| self.credentials.is_none())
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -157,21 +198,35 @@ struct ContextFile {
 struct UserConfig {
     current: Option<String>,
     #[serde(default)]
-    contexts: BTreeMap<String, ContextFile>,
+    contexts: BTreeMap<String, NamedContext>,
 }
 
-/// Finds out where the agents are; never empty.
+/// A context of the user's configuration: written there, or a file of its own.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum NamedContext {
+    File { file: PathBuf },
+    Here(ContextFile),
+}
+
+/// Finds out where the agents are, and who asks.
 ///
 /// # Errors
 /// [`ContextError`] when a named context or file is missing or wrong.
-pub fn endpoints(
+pub fn target(
     given: &[Endpoint],
     context: Option<&str>,
     environment: &Environment,
-) -> Result<Vec<Endpoint>, ContextError> {
-    if !given.is_empty() {
-        return Ok(given.to_vec());
+) -> Result<Target, ContextError> {
+    let local_only = !given.is_empty() && given.iter().all(|endpoint| matches!(endpoint, Endpoint::Unix(_)));
+    if local_only {
+        return Ok(Target::without_credentials(given.to_vec()));
     }
+    let found = found(context, environment)?;
+    Ok(if given.is_empty() { found } else { Target { endpoints: given.to_vec(), ..found } })
+}
+
+fn found(context: Option<&str>, environment: &Environment) -> Result<Target, ContextError> {
     let config_path = environment.home.as_deref().map(|home| home.join(CONFIG_PATH));
     let config_path = config_path.unwrap_or_else(|| PathBuf::from("/").join(CONFIG_PATH));
     if let Some(name) = context.or(environment.context.as_deref()) {
@@ -183,35 +238,52 @@ pub fn endpoints(
             return of_config(&config, &current, &config_path);
         }
     }
-    Ok(vec![Endpoint::Unix(PathBuf::from(LOCAL_SOCKET))])
+    Ok(Target::without_credentials(vec![Endpoint::Unix(PathBuf::from(LOCAL_SOCKET))]))
 }
 
 /// A context by name; what looks like a path, or names a file that exists, is a file.
-fn named(name: &str, config_path: &Path) -> Result<Vec<Endpoint>, ContextError> {
+fn named(name: &str, config_path: &Path) -> Result<Target, ContextError> {
     let path = Path::new(name);
     if name.contains('/') || path.extension().is_some_and(|e| e == "toml") || path.is_file() {
-        let file: ContextFile = parse(path)?;
-        return checked(&file, path);
+        return of_file(path);
     }
     let config = if config_path.exists() { parse(config_path)? } else { UserConfig::default() };
     of_config(&config, name, config_path)
 }
 
-fn of_config(config: &UserConfig, name: &str, path: &Path) -> Result<Vec<Endpoint>, ContextError> {
+fn of_file(path: &Path) -> Result<Target, ContextError> {
+    let file: ContextFile = parse(path)?;
+    Ok(Target { file: Some(path.to_owned()), ..checked(&file, path)? })
+}
+
+fn of_config(config: &UserConfig, name: &str, path: &Path) -> Result<Target, ContextError> {
     let found = config.contexts.get(name).ok_or_else(|| ContextError::Unknown {
         name: name.to_owned(),
         path: path.to_owned(),
         nearest: nearest_name(name, config.contexts.keys().map(String::as_str)),
     })?;
-    checked(found, path)
+    match found {
+        // Beside the configuration, unless the path is absolute.
+        NamedContext::File { file } => of_file(&path.parent().unwrap_or(path).join(file)),
+        NamedContext::Here(context) => checked(context, path),
+    }
 }
 
-fn checked(file: &ContextFile, path: &Path) -> Result<Vec<Endpoint>, ContextError> {
+fn checked(file: &ContextFile, path: &Path) -> Result<Target, ContextError> {
     if file.endpoints.is_empty() {
         return Err(ContextError::Empty { path: path.to_owned() });
     }
     let parsed: Result<Vec<Endpoint>, String> = file.endpoints.iter().map(|e| Endpoint::parse(e)).collect();
-    parsed.map_err(|message| ContextError::Endpoint { path: path.to_owned(), message })
+    let endpoints = parsed.map_err(|message| ContextError::Endpoint { path: path.to_owned(), message })?;
+    let wrong = |message: String| ContextError::Credentials { path: path.to_owned(), message };
+    let credentials = match (&file.credentials, &file.trusted) {
+        (Some(own), Some(trusted)) => {
+            Some(Credentials::from_pem(own, trusted).map_err(|error| wrong(error.to_string()))?)
+        }
+        (None, None) => None,
+        _ => return Err(wrong("'credentials' and 'trusted' go together".to_owned())),
+    };
+    Ok(Target { endpoints, credentials, file: None })
 }
 
 fn parse<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, ContextError> {
@@ -246,6 +318,31 @@ mod tests {
         }
     }
 
+    fn points(
+        given: &[Endpoint],
+        context: Option<&str>,
+        environment: &Environment,
+    ) -> Result<Vec<Endpoint>, ContextError> {
+        target(given, context, environment).map(|target| target.endpoints)
+    }
+
+    #[test]
+    fn a_named_context_may_be_a_file_of_its_own() {
+        let (home, environment) = home_with("current = \"lab\"\n[contexts.lab]\nfile = \"lab.toml\"\n");
+        let path = home.path().join(".config/muster/lab.toml");
+        std::fs::write(&path, "endpoints = [\"a\"]\n").unwrap();
+        let found = target(&[], None, &environment).unwrap();
+        assert_eq!(
+            (found.endpoints.as_slice(), found.file.as_deref()),
+            (&[tcp("a:7420")][..], Some(path.as_path()))
+        );
+        assert_eq!(found.lacks_credentials(), Some(&tcp("a:7420")));
+        let local = target(&[Endpoint::Unix("/a".into())], None, &environment).unwrap();
+        assert_eq!(local.lacks_credentials(), None);
+        std::fs::write(&path, "endpoints = [\"a\"]\ncredentials = \"x\"\n").unwrap();
+        assert!(matches!(target(&[], None, &environment), Err(ContextError::Credentials { .. })));
+    }
+
     fn home_with(config: &str) -> (tempfile::TempDir, Environment) {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(home.path().join(".config/muster")).unwrap();
@@ -258,13 +355,13 @@ mod tests {
     fn the_order_is_endpoint_context_variable_configuration_socket() {
         let config = "current = \"lab\"\n[contexts.lab]\nendpoints = [\"a\"]\n[contexts.shop]\nendpoints = [\"b\"]\n[contexts.bank]\nendpoints = [\"c\"]\n";
         let (_home, mut environment) = home_with(config);
-        assert_eq!(endpoints(&[], None, &environment).unwrap(), [tcp("a:7420")]);
+        assert_eq!(points(&[], None, &environment).unwrap(), [tcp("a:7420")]);
         environment.context = Some("shop".to_owned());
-        assert_eq!(endpoints(&[], None, &environment).unwrap(), [tcp("b:7420")]);
-        assert_eq!(endpoints(&[], Some("bank"), &environment).unwrap(), [tcp("c:7420")]);
-        assert_eq!(endpoints(&[tcp("d:1")], Some("bank"), &environment).unwrap(), [tcp("d:1")]);
+        assert_eq!(points(&[], None, &environment).unwrap(), [tcp("b:7420")]);
+        assert_eq!(points(&[], Some("bank"), &environment).unwrap(), [tcp("c:7420")]);
+        assert_eq!(points(&[tcp("d:1")], Some("bank"), &environment).unwrap(), [tcp("d:1")]);
         let nothing = Environment::default();
-        assert_eq!(endpoints(&[], None, &nothing).unwrap(), [Endpoint::Unix(LOCAL_SOCKET.into())]);
+        assert_eq!(points(&[], None, &nothing).unwrap(), [Endpoint::Unix(LOCAL_SOCKET.into())]);
     }
 
     #[test]
@@ -272,19 +369,20 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("context");
         std::fs::write(&path, "endpoints = [\"127.0.0.1:7\", \"127.0.0.1:8\"]\n").unwrap();
-        let found = endpoints(&[], path.to_str(), &Environment::default()).unwrap();
-        assert_eq!(found, [tcp("127.0.0.1:7"), tcp("127.0.0.1:8")]);
+        let found = target(&[], path.to_str(), &Environment::default()).unwrap();
+        assert_eq!(found.file.as_deref(), Some(path.as_path()));
+        assert_eq!(found.endpoints, [tcp("127.0.0.1:7"), tcp("127.0.0.1:8")]);
     }
 
     #[test]
     fn mistakes_are_named() {
         let (_home, environment) = home_with("[contexts.lab]\nendpoints = []\n");
-        let unknown = endpoints(&[], Some("lap"), &environment).unwrap_err();
+        let unknown = target(&[], Some("lap"), &environment).unwrap_err();
         assert!(unknown.to_string().ends_with("did you mean 'lab'?"), "{unknown}");
-        let empty = endpoints(&[], Some("lab"), &environment).unwrap_err();
+        let empty = target(&[], Some("lab"), &environment).unwrap_err();
         assert!(matches!(empty, ContextError::Empty { .. }));
         let (_home, environment) = home_with("current = \"lab\"\ncontext = 3\n");
-        let syntax = endpoints(&[], None, &environment).unwrap_err();
+        let syntax = target(&[], None, &environment).unwrap_err();
         assert!(matches!(syntax, ContextError::Syntax { line: 2, .. }), "{syntax}");
     }
 }

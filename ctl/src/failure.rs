@@ -28,6 +28,12 @@ pub enum Failure {
         /// Each endpoint and why it failed.
         tried: Vec<(String, String)>,
     },
+    /// An agent on another host wants a certificate.
+    #[error("{endpoint} wants a certificate, and there is none")]
+    NoCertificate {
+        /// Where.
+        endpoint: String,
+    },
     /// The time was over.
     #[error("timed out after {}, still waiting for {}", when::span(when::as_ms(*.limit)), .waiting_for.join("; "))]
     TimedOut {
@@ -111,6 +117,7 @@ impl Failure {
         match self {
             Self::Told { exit, .. } => *exit,
             Self::NoAgent { .. } => Exit::NoAgent,
+            Self::NoCertificate { .. } => Exit::Denied,
             Self::TimedOut { .. } => Exit::TimedOut,
             Self::Ended { .. } | Self::Unreadable(_) | Self::Editor(_) | Self::Io { .. } | Self::SaidNo => {
                 Exit::Failed
@@ -144,6 +151,7 @@ impl Failure {
             Self::Unreadable(_) => "MU9010",
             Self::Editor(_) => "MU9011",
             Self::Io { .. } => "MU9012",
+            Self::NoCertificate { .. } => "MU9013",
         }
     }
 
@@ -154,6 +162,11 @@ impl Failure {
             Self::NoAgent { .. } => Some(
                 "start the agent (systemctl start muster), or say where one is: \
                  --endpoint HOST:PORT or --context NAME|FILE"
+                    .to_owned(),
+            ),
+            Self::NoCertificate { .. } => Some(
+                "name a context that holds one (--context FILE or MUSTER_CONTEXT), which an admin makes with \
+                 'musterctl user create NAME --role ROLE'; or run this as root on an agent's host, without --endpoint"
                     .to_owned(),
             ),
             Self::TimedOut { goes_on: true, .. } => {
@@ -190,11 +203,11 @@ mod tests {
     fn every_code_of_this_command_has_its_page() {
         let pages = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/errors");
         let index = std::fs::read_to_string(pages.join("README.md")).unwrap();
-        for code in 9000..=9012 {
+        for code in 9000..=9013 {
             assert!(pages.join(format!("MU{code}.md")).is_file(), "MU{code}.md is missing");
             assert!(index.contains(&format!("(MU{code}.md)")), "the index does not list MU{code}");
         }
-        let known = |failure: Failure| (9000..=9012).any(|code| failure.code() == format!("MU{code}"));
+        let known = |failure: Failure| (9000..=9013).any(|code| failure.code() == format!("MU{code}"));
         assert!(known(Failure::SaidNo) && known(Failure::Unreadable(String::new())));
     }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::when;
 
+pub mod cert;
 pub mod event;
 pub mod node;
 pub mod outcome;

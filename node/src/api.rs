@@ -6,14 +6,17 @@
 //! ```text
 //!   Cluster ─┬─ reads ──▶ leader (route) ──▶ view, planner ──▶ message
 //!            └─ writes ─▶ command ──▶ Proposer ──▶ reply or refusal (status)
-//!   NodeLink ── join, forward, follow, ages, promises
+//!   NodeLink ── forward, follow, renew, ages, promises        Joining ── join, without a certificate
 //! ```
 //! **Architecture invariant:** nothing here knows the controller or the agent, only their handles.
 
 mod caller;
+mod certificates;
 mod cluster;
 mod convert;
 mod follow;
+mod forward;
+pub mod joining;
 mod link;
 mod logs;
 mod nodes;
@@ -36,27 +39,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use futures::stream::select_all;
 use muster_core::state::State;
 use muster_proto::v1;
 use muster_proto::v1::cluster_server::ClusterServer;
+use muster_proto::v1::joining_server::JoiningServer;
 use muster_proto::v1::node_link_server::NodeLinkServer;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, UnixListener};
+use tokio::net::UnixListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Server;
-use tonic::transport::server::{Connected, TcpIncoming};
+use tonic::transport::server::Connected;
 
 use crate::handles::Handles;
 use crate::peers::MAX_MESSAGE_BYTES;
 use crate::raft::RaftService;
+use crate::security::principal::Caller;
 use status::ApiError;
 
 /// The largest message of an operator, in bytes: a few thousand services.
 const MAX_OPERATOR_MESSAGE_BYTES: usize = 4 << 20;
+/// The largest message of a host that asks to join, in bytes: it has no certificate yet.
+const MAX_JOIN_MESSAGE_BYTES: usize = 64 << 10;
+/// The largest list of headers, in bytes.
+const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// How many calls one connection may have under way: a follower passes all of its clients' writes on over one.
 const CALLS_PER_CONNECTION: u32 = 1024;
 /// How many streams (watch, logs, follow) this agent serves at once; each holds a task and a small queue.
@@ -106,12 +114,7 @@ impl Api {
     }
 }
 
-/// The connections that come in on these listeners.
-pub fn tcp(listeners: Vec<TcpListener>) -> impl Stream<Item = io::Result<TcpStream>> {
-    select_all(listeners.into_iter().map(|l| TcpIncoming::from(l).with_nodelay(Some(true))))
-}
-
-/// Serves until `shutdown`. Errors of single connections end those; an error of a listener is logged.
+/// Serves connections whose callers are known until `shutdown`. Errors of single connections end those.
 pub async fn serve<C>(
     handles: Handles,
     incoming: impl Stream<Item = io::Result<C>>,
@@ -119,17 +122,21 @@ pub async fn serve<C>(
     raft_service: RaftService,
     shutdown: CancellationToken,
 ) where
-    C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+    C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Caller> + Send + Unpin + 'static,
 {
+    let gate = handles.gate.clone();
     let api = Arc::new(Api::new(handles, shutdown.clone()));
     let tcp = server()
+        .layer(gate.clone())
         .add_service(cluster_service(&api))
         .add_service(link_service(&api))
+        .add_service(joining_service(&api))
         .add_service(raft_service.into_server())
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let local = async {
         let Some(listener) = unix else { return Ok(()) };
         server()
+            .layer(gate)
             .add_service(cluster_service(&api))
             .add_service(link_service(&api))
             .serve_with_incoming_shutdown(
@@ -165,7 +172,11 @@ fn server() -> Server {
         .max_concurrent_streams(CALLS_PER_CONNECTION)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .tcp_nodelay(true)
+        .http2_max_header_list_size(Some(MAX_HEADER_BYTES))
+}
+
+fn joining_service(api: &Arc<Api>) -> JoiningServer<Api> {
+    JoiningServer::from_arc(Arc::clone(api)).max_decoding_message_size(MAX_JOIN_MESSAGE_BYTES)
 }
 
 fn cluster_service(api: &Arc<Api>) -> ClusterServer<Api> {

@@ -3,7 +3,7 @@
 pub mod init;
 pub mod join;
 pub mod leave;
-mod local;
+pub(crate) mod local;
 mod systemd;
 
 use std::path::PathBuf;
@@ -67,9 +67,6 @@ pub struct ConfigPath {
     /// The configuration [default: /etc/muster/agent.toml, if it exists]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Listen beyond loopback although this version neither encrypts nor authenticates
-    #[arg(long)]
-    pub insecure: bool,
 }
 
 /// `muster init`.
@@ -179,7 +176,7 @@ pub enum CommandError {
     },
     /// The token isn't one.
     #[error(
-        "this is not a join token: it must read muster1.ID.SECRET, as 'musterctl token create' printed it"
+        "this is not a join token: it must read muster1.ID.SECRET.PIN, as 'musterctl token create' printed it"
     )]
     MalformedToken,
     /// An answer could not be understood.
@@ -256,7 +253,7 @@ impl CommandError {
 fn node_exit_status(error: &NodeError) -> u8 {
     use crate::storage::directory::DirectoryError;
     match error {
-        NodeError::Config(_) | NodeError::NoCluster(_) => 78,
+        NodeError::Config(_) | NodeError::NoCluster(_) | NodeError::Credentials(_) => 78,
         NodeError::Directory(DirectoryError::Taken { .. }) => 108,
         NodeError::Directory(DirectoryError::InUse { .. } | DirectoryError::ForeignHost { .. }) => 107,
         NodeError::Directory(DirectoryError::NewerFormat { .. } | DirectoryError::Damaged { .. }) => 78,

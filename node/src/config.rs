@@ -24,6 +24,8 @@ pub const DEFAULT_PORT: u16 = 7420;
 pub struct Config {
     /// This host.
     pub node: NodeSection,
+    /// Users, if they have listeners of their own.
+    pub admin: AdminSection,
     /// Metrics and health.
     pub http: HttpSection,
     /// Used by `init` only; afterwards timing is the cluster's.
@@ -102,6 +104,14 @@ pub struct CapacitySection {
     pub cpu_millis: Option<u32>,
     /// Mebibytes.
     pub memory_mib: Option<u32>,
+}
+
+/// `[admin]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminSection {
+    /// Where users are served, and they alone. Empty: on the addresses of `[node]`, with the other agents.
+    pub listen: Vec<SocketAddr>,
 }
 
 /// `[http]`.
@@ -228,15 +238,6 @@ pub enum ConfigError {
     /// The timing violates LEASES.md's inequality.
     #[error("timing: {0}")]
     Timing(#[from] TimingError),
-    /// The agent has no encryption yet.
-    #[error(
-        "node.listen = {address}: agents of this version speak without encryption and authentication, so they listen \
-         on loopback only; on a network that you trust, add --insecure"
-    )]
-    NotLoopback {
-        /// The address.
-        address: SocketAddr,
-    },
 }
 
 impl Config {
@@ -293,7 +294,7 @@ impl Config {
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn check(&self, insecure: bool) -> Result<(), ConfigError> {
+    pub fn check(&self) -> Result<(), ConfigError> {
         self.node_name()?;
         self.advertised()?;
         self.timing()?;
@@ -303,9 +304,6 @@ impl Config {
                 value: "[]".to_owned(),
                 problem: "an agent needs at least one address".to_owned(),
             });
-        }
-        if let Some(open) = self.node.listen.iter().find(|a| !insecure && !a.ip().is_loopback()) {
-            return Err(ConfigError::NotLoopback { address: *open });
         }
         if self.guard.watchdog != "off" {
             return Err(ConfigError::Value {

@@ -14,6 +14,9 @@ use cluster::DevCluster;
 /// How long the cluster may take to form.
 const FORM_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The user whose context is written.
+const DEV_USER: &str = "dev";
+
 /// Why a development cluster failed.
 #[derive(Debug, thiserror::Error)]
 pub enum DevError {
@@ -106,14 +109,15 @@ async fn play(cluster: &mut DevCluster, args: &Dev) -> Result<(), DevError> {
     if args.tour {
         return tour::play(cluster, &client).await;
     }
-    invite(cluster)?;
+    let context = client.create_user(DEV_USER).await?;
+    invite(cluster, &context)?;
     std::future::pending().await
 }
 
 async fn form(cluster: &mut DevCluster) -> Result<Client, DevError> {
     let started = crate::clock::monotonic();
     cluster.start_first()?;
-    let client = Client::new(cluster.addresses());
+    let client = Client::new(cluster.sockets());
     client.until(FORM_TIMEOUT, "the first agent to lead", |s| !s.leader.is_empty()).await?;
     cluster.start_others().await?;
     let nodes = cluster.size();
@@ -129,8 +133,8 @@ async fn form(cluster: &mut DevCluster) -> Result<Client, DevError> {
     Ok(client)
 }
 
-fn invite(cluster: &DevCluster) -> Result<(), DevError> {
-    let context = cluster.write_context()?;
+fn invite(cluster: &DevCluster, context: &str) -> Result<(), DevError> {
+    let context = cluster.write_context(context)?;
     let example = cluster.write_example()?;
     let ctl = cluster.musterctl();
     say(&format!(

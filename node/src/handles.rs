@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use muster_core::detector::SessionHealth;
 use muster_core::id::{NodeId, SessionId};
+use muster_tls::Live;
 use tokio::sync::{mpsc, watch};
 
 use crate::acks::Acks;
@@ -14,6 +15,9 @@ use crate::peers::Peers;
 use crate::proposer::Proposer;
 use crate::raft::RaftHandle;
 use crate::replica::Published;
+use crate::security::gate::Gate;
+use crate::security::join_rate::JoinRate;
+use crate::security::rejections::Rejections;
 use crate::storage::history::History;
 
 /// The health of all open sessions as the leader's detector sees it; empty on every other node.
@@ -48,4 +52,12 @@ pub struct Handles {
     pub agent: AgentHandle,
     /// What `status` should warn of, found at start.
     pub warnings: Arc<[String]>,
+    /// Who may call what.
+    pub gate: Gate,
+    /// How many hosts may ask to join at once.
+    pub joins: JoinRate,
+    /// This node's credentials; none in a simulation without TLS.
+    pub live: Option<Live>,
+    /// What was refused at the door.
+    pub rejections: Rejections,
 }

@@ -22,6 +22,7 @@ pub mod peers;
 pub mod proposer;
 pub mod raft;
 pub mod replica;
+pub mod security;
 pub mod seed;
 pub mod stamp;
 pub mod storage;

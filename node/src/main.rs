@@ -78,8 +78,7 @@ fn agent(args: &Agent) -> Result<(), CommandError> {
     };
     let guard_exe: PathBuf = std::env::current_exe()
         .map_err(|source| CommandError::Io { what: "the path of this program".to_owned(), source })?;
-    let insecure = args.config.insecure;
-    let options = RunOptions { config, insecure, guard_exe, autostart_guard };
+    let options = RunOptions { config, guard_exe, autostart_guard };
     runtime()?.block_on(async {
         let stop = CancellationToken::new();
         stop_on_signal(&stop)?;

@@ -30,6 +30,10 @@ use crate::peers::{Peers, sender};
 use crate::proposer::Proposer;
 use crate::raft::{self, Group, RaftHandle, RaftService};
 use crate::replica::{NodeReplica, Published};
+use crate::security::gate::Gate;
+use crate::security::principal::Caller;
+use crate::security::renew::Renewal;
+use crate::security::store::{Store, StoreError};
 use crate::seed::{self, Seed};
 use crate::storage::directory::{DataDirectory, DirectoryError, Identity};
 use crate::storage::history::History;
@@ -83,6 +87,12 @@ pub enum NodeError {
     /// A thread.
     #[error("cannot start a thread: {0}")]
     Thread(#[source] std::io::Error),
+    /// The node's key and certificates.
+    #[error(transparent)]
+    Credentials(#[from] StoreError),
+    /// They can't be made or used.
+    #[error("the node's certificate: {0}")]
+    Certificate(#[from] muster_tls::CertificateError),
     /// Randomness.
     #[error("the system gave no randomness: {0}")]
     Random(#[from] getrandom::Error),
@@ -96,8 +106,6 @@ pub enum NodeError {
 pub struct RunOptions {
     /// The configuration.
     pub config: Config,
-    /// Listen beyond loopback although nothing is encrypted.
-    pub insecure: bool,
     /// The program that a missing guard is started from.
     pub guard_exe: PathBuf,
     /// Start a guard when none answers.
@@ -119,7 +127,7 @@ struct Origin {
 /// # Errors
 /// [`NodeError`] says why and what to do.
 pub async fn run(options: RunOptions, stop: CancellationToken) -> Result<(), NodeError> {
-    options.config.check(options.insecure)?;
+    options.config.check()?;
     let directory = DataDirectory::open(&options.config.node.data_dir)?;
     let origin = Origin::read(&directory)?;
     let ground = ground::on_this_host(&options, &directory).await?;
@@ -138,7 +146,7 @@ pub async fn run_on<I, C>(
 ) -> Result<(), NodeError>
 where
     I: Stream<Item = std::io::Result<C>> + Send + 'static,
-    C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+    C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Caller> + Send + Unpin + 'static,
 {
     let origin = Origin::read(&directory)?;
     run_from(origin, options, directory, ground, stop).await
@@ -153,7 +161,7 @@ async fn run_from<I, C>(
 ) -> Result<(), NodeError>
 where
     I: Stream<Item = std::io::Result<C>> + Send + 'static,
-    C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+    C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Caller> + Send + Unpin + 'static,
 {
     let acks = Acks::new(VoterIdentity {
         cluster: origin.cluster,
@@ -169,7 +177,8 @@ where
     let running = CancellationToken::new();
     let tasks = TaskTracker::new();
     let history = ground.history.clone();
-    let parts = Parts { options, origin, directory, acks, history, raft, published };
+    let store = Store::new(directory.path());
+    let parts = Parts { options, origin, directory, acks, history, raft, published, store };
     let started = parts.start(ground, service, follower, &running, &tasks)?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
@@ -235,6 +244,7 @@ struct Parts {
     history: History,
     raft: RaftHandle,
     published: Published,
+    store: Store,
 }
 
 struct Started {
@@ -253,11 +263,12 @@ impl Parts {
     ) -> Result<Started, NodeError>
     where
         I: Stream<Item = std::io::Result<C>> + Send + 'static,
-        C: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static,
+        C: AsyncRead + AsyncWrite + Connected<ConnectInfo = Caller> + Send + Unpin + 'static,
     {
         let me = self.origin.me;
         let state = self.published.state.clone();
         let peers = Peers::new(state.clone(), ground.agent_dialer);
+        let rejections = ground.rejections;
         let name = self.origin.identity.node_name.as_str();
         let proposer = Proposer::new(me, name, self.raft.clone(), peers.clone(), state.clone());
         let (fenced_tx, fenced) = mpsc::channel(FENCED_QUEUE);
@@ -292,14 +303,24 @@ impl Parts {
             fenced: fenced_tx,
             agent: agent.clone(),
             warnings: self.warnings().into(),
+            gate: Gate::new(me, state.clone(), rejections.clone()),
+            joins: crate::security::join_rate::JoinRate::default(),
+            live: ground.live.clone(),
+            rejections,
         };
-        tasks.spawn(crate::api::serve(
-            handles.clone(),
-            ground.incoming,
-            ground.unix,
-            service,
-            running.clone(),
-        ));
+        if let Some(live) = ground.live {
+            let renewal = Renewal {
+                me,
+                live,
+                store: self.store.clone(),
+                state,
+                proposer: proposer.clone(),
+                peers: peers.clone(),
+            };
+            tasks.spawn(renewal.run(running.clone()));
+        }
+        let incoming = (ground.incoming)(self.published.state.clone(), running);
+        tasks.spawn(crate::api::serve(handles.clone(), incoming, ground.unix, service, running.clone()));
         tasks.spawn(crate::http::serve(handles, ground.http, running.clone()));
         self.start_duties(follower, &proposer, peers, running, tasks);
         notify::ready();
@@ -339,9 +360,20 @@ impl Parts {
                 timing: self.origin.seed.timing,
                 description: self.description(),
                 token,
+                store: self.store.clone(),
             };
-            let (raft, proposer) = (self.raft.clone(), proposer.clone());
-            tasks.spawn(duties::bootstrap(bootstrap, raft, proposer, running.clone()));
+            let (raft, proposer, state) = (self.raft.clone(), proposer.clone(), self.published.state.clone());
+            tasks.spawn(duties::bootstrap(bootstrap, raft, proposer, state, running.clone()));
+        } else {
+            // A start that made the cluster may have been cut short.
+            let (store, proposer, stop) = (self.store.clone(), proposer.clone(), running.clone());
+            let state = self.published.state.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    _done = duties::hand_over_authority(&store, &proposer, state) => {}
+                }
+            });
         }
     }
 
@@ -378,9 +410,6 @@ impl Parts {
         }
         if crate::storage::directory::is_short_of_space(self.directory.path()) {
             warnings.push(format!("little space is left under {}", self.directory.path().display()));
-        }
-        if self.options.insecure {
-            warnings.push("the agent runs with --insecure: anybody on its network can command it".to_owned());
         }
         warnings
     }

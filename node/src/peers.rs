@@ -8,11 +8,13 @@ use muster_core::id::NodeId;
 use muster_core::state::State;
 use muster_proto::v1;
 use muster_proto::v1::cluster_client::ClusterClient;
+use muster_proto::v1::joining_client::JoiningClient;
 use muster_proto::v1::node_link_client::NodeLinkClient;
+use muster_tls::Expected;
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::raft::{Dial, DialError};
+use crate::security::dial::Dial;
 
 /// How long a connection attempt may take: a dead peer must not hold anything up.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
@@ -57,7 +59,7 @@ impl Peers {
     /// # Errors
     /// [`PeerError::BadAddress`].
     pub fn dial(&self, address: &str) -> Result<Channel, PeerError> {
-        self.dialer.dial(address).map_err(|_| PeerError::BadAddress(address.to_owned()))
+        Ok(self.dialer.dial(&settings(address)?, address, Expected::AnyNode))
     }
 
     /// A client of another agent's link.
@@ -82,13 +84,21 @@ impl Peers {
             .max_encoding_message_size(MAX_MESSAGE_BYTES))
     }
 
+    /// A client of another agent's door for hosts that join, to pass one's wish on.
+    ///
+    /// # Errors
+    /// [`PeerError`] when its address isn't known.
+    pub fn joining(&self, node: NodeId) -> Result<JoiningClient<Channel>, PeerError> {
+        Ok(JoiningClient::new(self.channel(node)?))
+    }
+
     /// Tells that a call failed: the next one tries the node's next address.
     pub fn failed(&self, node: NodeId) {
         let mut channels = lock(&self.channels);
         if let Some(old) = channels.get(&node).filter(|c| c.addresses.len() > 1) {
             let turn = (old.turn + 1) % old.addresses.len();
             let addresses = old.addresses.clone();
-            if let Ok(channel) = self.dial(&addresses[turn]) {
+            if let Ok(channel) = self.dial_node(node, &addresses[turn]) {
                 channels.insert(node, Connected { addresses, turn, channel });
             }
         }
@@ -101,9 +111,15 @@ impl Peers {
         if let Some(known) = channels.get(&node).filter(|c| c.addresses == addresses) {
             return Ok(known.channel.clone());
         }
-        let channel = self.dial(&addresses[0])?;
+        let channel = self.dial_node(node, &addresses[0])?;
         channels.insert(node, Connected { addresses, turn: 0, channel: channel.clone() });
         Ok(channel)
+    }
+}
+
+impl Peers {
+    fn dial_node(&self, node: NodeId, address: &str) -> Result<Channel, PeerError> {
+        Ok(self.dialer.dial(&settings(address)?, address, Expected::Node(node)))
     }
 }
 
@@ -111,29 +127,18 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// Reaches agents over plain TCP.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PlainLink;
-
-impl Dial for PlainLink {
-    fn dial(&self, address: &str) -> Result<Channel, DialError> {
-        connect(address).map_err(|error| DialError { address: address.to_owned(), detail: error.to_string() })
-    }
-}
-
-/// A lazy channel to HOST:PORT.
+/// The settings of a connection to HOST:PORT.
 ///
 /// # Errors
 /// [`PeerError::BadAddress`].
-pub fn connect(address: &str) -> Result<Channel, PeerError> {
+pub fn settings(address: &str) -> Result<Endpoint, PeerError> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|_| PeerError::BadAddress(address.to_owned()))?;
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(Duration::from_secs(5))
-        .keep_alive_timeout(Duration::from_secs(2))
-        .connect_lazy())
+        .keep_alive_timeout(Duration::from_secs(2)))
 }
 
 /// Who speaks: stands first in every message between agents.

@@ -1,4 +1,7 @@
-//! Join tokens: `muster1.ID.SECRET`. The ID lists and revokes it; only a hash of the whole is stored.
+//! Join tokens: `muster1.ID.SECRET.PIN`. The ID lists and revokes it, the PIN tells the cluster's CA from any other;
+//! only a hash of the whole is stored.
+
+use muster_tls::Pin;
 
 /// What every token of this kind begins with.
 const KIND: &str = "muster1";
@@ -15,16 +18,16 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token with 160 bits of chance.
+    /// A token with 160 bits of chance, for the cluster whose CA has that pin.
     ///
     /// # Errors
     /// When the system has no randomness to give.
-    pub fn generate() -> Result<Self, getrandom::Error> {
+    pub fn generate(pin: Pin) -> Result<Self, getrandom::Error> {
         let mut bytes = [0u8; 40];
         getrandom::fill(&mut bytes)?;
         let letters: String = bytes.iter().map(|b| char::from(ALPHABET[usize::from(b % 32)])).collect();
         let (id, secret) = letters.split_at(8);
-        Ok(Self { id: id.to_owned(), text: format!("{KIND}.{id}.{secret}") })
+        Ok(Self { id: id.to_owned(), text: format!("{KIND}.{id}.{secret}.{pin}") })
     }
 
     /// What is stored of it.
@@ -43,6 +46,30 @@ pub fn hash(text: &str) -> [u8; 32] {
 /// Whether a text looks like a token at all.
 #[must_use]
 pub fn is_well_formed(text: &str) -> bool {
+    pin(text).is_some()
+}
+
+/// The pin of a token; none when the text is no token.
+#[must_use]
+pub fn pin(text: &str) -> Option<Pin> {
     let parts: Vec<&str> = text.trim().split('.').collect();
-    matches!(parts.as_slice(), [kind, id, secret] if *kind == KIND && id.len() == 8 && secret.len() == 32)
+    match parts.as_slice() {
+        [kind, id, secret, pin] if *kind == KIND && id.len() == 8 && secret.len() == 32 => Pin::parse(pin),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_tells_its_pin_and_a_cut_one_is_none() {
+        let of = Pin::of(b"the CA's key");
+        let token = Token::generate(of).unwrap();
+        assert_eq!(pin(&format!(" {}\n", token.text)), Some(of));
+        assert!(!is_well_formed(&token.text[..token.text.len() - 1]));
+        assert!(!is_well_formed("muster1.abc.def"));
+        assert_eq!(hash(&token.text), token.hash());
+    }
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a step that fails fails the test")]
 
+#[path = "api/access.rs"]
+mod access;
 #[path = "api/solo.rs"]
 mod solo;
 
@@ -70,14 +72,16 @@ async fn a_service_is_declared_planned_explained_and_removed() {
 #[tokio::test]
 async fn hosts_join_with_tokens_and_are_removed_when_gone() {
     let solo = Solo::start().await;
-    let (mut api, mut link) = (solo.cluster(), solo.link());
+    let (mut api, mut joining) = (solo.cluster(), solo.joining());
     let token = v1::CreateTokenRequest { uses: 1, ..Default::default() };
     let token = api.create_token(token).await.unwrap().into_inner();
     assert_eq!(token.addresses, [solo.address()]);
     let listed = api.list_tokens(v1::ListTokensRequest::default()).await.unwrap().into_inner();
     assert_eq!(listed.tokens[0].id, token.id);
 
-    let join = |name: &str, seq| v1::JoinRequest {
+    let key = muster_tls::KeyPair::generate().unwrap();
+    let request = key.request().unwrap();
+    let join = |name: &str| v1::JoinRequest {
         token: token.token.clone(),
         name: name.to_owned(),
         description: Some(v1::NodeDescription {
@@ -85,12 +89,13 @@ async fn hosts_join_with_tokens_and_are_removed_when_gone() {
             ..Default::default()
         }),
         role: v1::Role::Worker.into(),
-        request: Some(v1::RequestId { client: 9, seq }),
+        certificate_request: request.clone().into(),
+        ..Default::default()
     };
-    let joined = link.join(join("n2", 1)).await.unwrap().into_inner();
-    let retried = link.join(join("n2", 1)).await.unwrap().into_inner();
+    let joined = joining.join(join("n2")).await.unwrap().into_inner();
+    let retried = joining.join(join("n2")).await.unwrap().into_inner();
     assert_eq!((joined.node, joined.peers[0].name.as_str()), (retried.node, "n1"));
-    let used_up = link.join(join("n3", 2)).await.unwrap_err();
+    let used_up = joining.join(join("n3")).await.unwrap_err();
     assert_eq!((used_up.code(), meta(&used_up, "muster-code")), (Code::PermissionDenied, "MU1010".into()));
 
     let remove = |node: &str| v1::ActOnNodeRequest {
@@ -153,6 +158,9 @@ async fn agents_follow_and_forward_only_within_their_cluster() {
     assert_eq!(link.follow(request).await.unwrap_err().code(), Code::FailedPrecondition);
     let garbage = v1::ForwardRequest { sender: Some(solo.sender()), proposal: vec![0xff; 8].into() };
     assert_eq!(link.forward(garbage).await.unwrap_err().code(), Code::InvalidArgument);
+    let another = v1::Sender { node: 7, ..solo.sender() };
+    let request = v1::FollowRequest { sender: Some(another), after_revision: 0 };
+    assert_eq!(meta(&link.follow(request).await.unwrap_err(), "muster-code"), "MU2033");
     let leave = link.leave(v1::LeaveRequest {}).await.unwrap_err();
     assert_eq!(leave.code(), Code::PermissionDenied, "only on the local socket");
     solo.stop().await;

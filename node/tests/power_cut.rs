@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use muster::raft::{
-    FatalApply, Frozen, Group, MembershipView, Options, Peer, PlainDial, Position, RaftHandle, RecordReader,
+    FatalApply, Frozen, Group, MembershipView, Options, Peer, Position, RaftHandle, RecordReader,
     RecordWriter, Replica, Reply, SnapshotError, VoterGate,
 };
 use muster_core::time::Timing;
@@ -96,6 +96,20 @@ impl VoterGate for NoGate {
 
 fn pair(writer: u64, count: u64) -> Vec<u8> {
     [writer.to_be_bytes(), count.to_be_bytes()].concat()
+}
+
+/// Reaches peers without encryption. Exists in tests alone.
+struct PlainDial;
+
+impl muster::security::dial::Dial for PlainDial {
+    fn dial(
+        &self,
+        settings: &tonic::transport::Endpoint,
+        _address: &str,
+        _expected: muster_tls::Expected,
+    ) -> tonic::transport::Channel {
+        settings.connect_lazy()
+    }
 }
 
 /// Starts the node on that disk; it is the only voter.

@@ -26,6 +26,7 @@ pub mod relay;
 pub mod stamps;
 pub mod sweep;
 pub mod tool;
+pub mod trust;
 pub mod wait;
 
 pub use api::Api;
@@ -35,3 +36,4 @@ pub use host::Host;
 pub use metronome::Metronome;
 pub use network::Network;
 pub use stamps::Stamps;
+pub use trust::Operator;

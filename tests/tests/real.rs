@@ -24,6 +24,8 @@ mod scene;
 mod servers;
 #[path = "real/stage.rs"]
 mod stage;
+#[path = "real/trust.rs"]
+mod trust;
 
 use std::process::ExitCode;
 
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         servers::trials,
         members::trials,
         mistakes::trials,
+        trust::trials,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.iter().flat_map(|of| of(&stage)).collect());
     stage.close();

@@ -36,6 +36,8 @@ reads! {
     list_tokens(ListTokensRequest) -> ListTokensReply;
     /// Where a service's instances are, and why not elsewhere.
     explain(ExplainRequest) -> PlanReply;
+    /// CAs, and everybody with a certificate.
+    list_certificates(ListCertificatesRequest) -> ListCertificatesReply;
     /// What a loss would do.
     simulate(SimulateRequest) -> PlanReply;
 }
@@ -59,11 +61,27 @@ writes! {
     revoke_token(RevokeTokenRequest) -> ActReply;
     /// Changes the cluster's timing.
     set_timing(SetTimingRequest) -> ActReply;
+    /// Makes a user, or gives one another certificate.
+    issue_user(IssueUserRequest) -> IssuedUser;
+    /// Takes a user out.
+    remove_user(RemoveUserRequest) -> ActReply;
+    /// Ends the certificates of a node or user.
+    revoke_certificates(RevokeCertificatesRequest) -> ActReply;
+    /// Replaces the CA.
+    rotate_authority(RotateAuthorityRequest) -> RotateAuthorityReply;
     /// Evens out placements.
     rebalance(RebalanceRequest) -> PlanReply;
 }
 
 impl Client {
+    /// The caller's own next certificate; another one does no harm, so it needs no request id.
+    pub async fn renew_certificate(
+        &mut self,
+        request: pb::RenewCertificateRequest,
+    ) -> Result<pb::IssuedUser, Failure> {
+        self.write(request, |mut grpc, request| async move { grpc.renew_certificate(request).await }).await
+    }
+
     /// Hands the leadership over; to do it twice does no harm, so it needs no request id.
     pub async fn transfer_leader(&mut self, request: pb::HandOverRequest) -> Result<pb::ActReply, Failure> {
         self.write(request, |mut grpc, request| async move { grpc.transfer_leader(request).await }).await

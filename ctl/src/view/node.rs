@@ -39,6 +39,9 @@ pub struct Node {
     used: Resources,
     enforcement: Option<String>,
     joined: Option<String>,
+    certificate_ends: Option<String>,
+    #[serde(skip)]
+    certificate_ends_ms: u64,
     lost_since: Option<String>,
     #[serde(skip)]
     joined_ms: u64,
@@ -97,6 +100,8 @@ impl From<pb::NodeStatus> for Node {
             used: wire.used.into(),
             enforcement: some(&wire.enforcement),
             joined: time(wire.joined_ms),
+            certificate_ends: wire.certificate_ends_ms.and_then(time),
+            certificate_ends_ms: wire.certificate_ends_ms.unwrap_or_default(),
             lost_since: wire.lost_since_ms.and_then(time),
             joined_ms: wire.joined_ms,
             lost_since_ms: wire.lost_since_ms,
@@ -259,6 +264,10 @@ impl View for NodeDetail {
         table.row(["labels".into(), node.labels().into()]);
         table.row(["used".into(), node.load().into()]);
         table.row(["joined".into(), when::relative(node.joined_ms, screen.now_ms).into()]);
+        if node.certificate_ends_ms > 0 {
+            let ends = when::relative(node.certificate_ends_ms, screen.now_ms);
+            table.row(["certificate ends".into(), ends.into()]);
+        }
         let flags = node.flags();
         if !flags.is_empty() {
             table.row(["flags".into(), Cell::painted(flags, Paint::Warn)]);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use muster_proto::v1 as pb;
 use muster_proto::v1::cluster_server::{Cluster, ClusterServer};
 use tokio_stream::Stream;
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
@@ -40,6 +40,8 @@ pub struct Scene {
     pub watched: Vec<pb::WatchRequest>,
     pub drained: Option<pb::DrainRequest>,
     pub timing: Option<pb::Timing>,
+    /// Who has not left the old CA.
+    pub old_certificates: Vec<String>,
 }
 
 /// A running agent.
@@ -71,7 +73,11 @@ impl Fake {
         let address = listener.local_addr().unwrap();
         let server =
             tonic::transport::Server::builder().add_service(ClusterServer::new(Service(Arc::clone(&scene))));
-        runtime.spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
+        let secured = {
+            let _entered = runtime.enter();
+            crate::trust::secured(listener)
+        };
+        runtime.spawn(server.serve_with_incoming(ReceiverStream::new(secured)));
         Self { scene, address, _runtime: runtime }
     }
 
@@ -272,6 +278,70 @@ impl Cluster for Service {
         let mut scene = self.write("set_timing", request.request)?;
         scene.timing = request.timing;
         changed(1)
+    }
+
+    async fn list_certificates(
+        &self,
+        _: Request<pb::ListCertificatesRequest>,
+    ) -> Reply<pb::ListCertificatesReply> {
+        let scene = self.scene()?;
+        let view = |holder: &str, name: &str, role: &str, id| pb::CertificateView {
+            holder: holder.into(),
+            name: name.into(),
+            role: role.into(),
+            id,
+            ends_ms: u64::MAX / 4096,
+            revoked: false,
+        };
+        Ok(Response::new(pb::ListCertificatesReply {
+            authorities: vec![pb::AuthorityView {
+                id: 3,
+                pin: "ab".into(),
+                since_ms: 1,
+                ends_ms: u64::MAX / 4096,
+            }],
+            certificates: vec![view("node", "n1", "", 1), view("user", "alice", "viewer", 9)],
+            old: scene.old_certificates.clone(),
+        }))
+    }
+
+    async fn issue_user(&self, request: Request<pb::IssueUserRequest>) -> Reply<pb::IssuedUser> {
+        let request = request.into_inner();
+        let _scene = self.write("issue_user", request.request)?;
+        Ok(Response::new(crate::trust::issue(&request.name, request.role(), &request.certificate_request)))
+    }
+
+    async fn renew_certificate(
+        &self,
+        request: Request<pb::RenewCertificateRequest>,
+    ) -> Reply<pb::IssuedUser> {
+        let request = request.into_inner();
+        let _scene = self.write("renew_certificate", None)?;
+        Ok(Response::new(crate::trust::issue("tester", pb::UserRole::Admin, &request.certificate_request)))
+    }
+
+    async fn remove_user(&self, request: Request<pb::RemoveUserRequest>) -> Reply<pb::ActReply> {
+        let scene = self.write("remove_user", request.into_inner().request)?;
+        changed(scene.status.revision + 1)
+    }
+
+    async fn revoke_certificates(
+        &self,
+        request: Request<pb::RevokeCertificatesRequest>,
+    ) -> Reply<pb::ActReply> {
+        let scene = self.write("revoke_certificates", request.into_inner().request)?;
+        changed(scene.status.revision + 1)
+    }
+
+    async fn rotate_authority(
+        &self,
+        request: Request<pb::RotateAuthorityRequest>,
+    ) -> Reply<pb::RotateAuthorityReply> {
+        let request = request.into_inner();
+        let what = if request.finish { "finish" } else { "rotate" };
+        let scene = self.write(what, request.request)?;
+        let (revision, message) = (scene.status.revision + 1, format!("{what} done"));
+        Ok(Response::new(pb::RotateAuthorityReply { revision, message, old: Vec::new() }))
     }
 
     async fn explain(&self, _: Request<pb::ExplainRequest>) -> Reply<pb::PlanReply> {

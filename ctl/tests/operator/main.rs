@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set up its scene should end")]
 
 mod acts;
+mod belonging;
 mod errors;
 mod fake;
 mod reads;
 mod run;
+mod trust;
 mod waiting;

@@ -179,15 +179,17 @@ fn the_local_socket_and_contexts_are_used() {
         "n1\nn2\nn3\n"
     );
     let context = dir.path().join("context.toml");
-    std::fs::write(&context, format!("endpoints = [\"{}\"]\n", fake.address)).unwrap();
+    std::fs::write(&context, crate::trust::context_for(&fake.address.to_string())).unwrap();
     let context = context.to_str().unwrap();
     ctl(&["--context", context, "status"]).expect(0);
     assert!(command(&["status"]).env("MUSTER_CONTEXT", context).status().unwrap().success());
     let config = dir.path().join(".config/muster");
     std::fs::create_dir_all(&config).unwrap();
-    let text = format!("current = \"lab\"\n[contexts.lab]\nendpoints = [\"{}\"]\n", fake.address);
-    std::fs::write(config.join("config.toml"), text).unwrap();
-    assert!(command(&["status"]).env("HOME", dir.path()).status().unwrap().success());
+    for named in [format!("file = \"{context}\"\n"), crate::trust::context_for(&fake.address.to_string())] {
+        let text = format!("current = \"lab\"\n[contexts.lab]\n{named}");
+        std::fs::write(config.join("config.toml"), text).unwrap();
+        assert!(command(&["status"]).env("HOME", dir.path()).status().unwrap().success());
+    }
 }
 
 fn event(revision: u64, seq: u32, kind: &str) -> pb::Event {

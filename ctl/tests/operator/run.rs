@@ -49,6 +49,10 @@ pub fn command(arguments: &[&str]) -> Command {
         command.env_remove(variable);
     }
     command.env("HOME", "/nonexistent");
+    // Who calls an agent by its address shows a certificate.
+    if arguments.contains(&"--endpoint") && !arguments.contains(&"--context") {
+        command.env("MUSTER_CONTEXT", crate::trust::context());
+    }
     command
 }
 

@@ -32,6 +32,7 @@ pub fn violations(state: &State) -> Vec<Violation> {
     check.sessions();
     check.membership();
     check.services();
+    check.trust();
     for (id, slot) in &state.slots {
         check.slot(id, slot);
     }
@@ -102,6 +103,23 @@ impl Checker<'_> {
             self.demand(!(service.removing && service.wanted), &about, "is removed and wanted");
             self.demand(service.declared <= self.state.revision, &about, "was declared in the future");
             self.demand(service.rollout <= self.state.revision, &about, "is rolled out in the future");
+        }
+    }
+
+    fn trust(&mut self) {
+        let now = self.state.revision.0;
+        let ids: Vec<u64> = self.state.authorities.iter().map(|authority| authority.id.0).collect();
+        self.demand(ids.is_sorted() && ids.len() <= 2, "the CAs", "are more than two, or out of order");
+        self.demand(ids.iter().all(|id| *id <= now), "the CAs", "are newer than the state");
+        for (name, user) in &self.state.users {
+            self.demand(user.name == *name, format!("user {name}"), "stands under another name");
+        }
+        let nodes = self.state.nodes.values().map(|n| (n.name.to_string(), n.id.0, n.certificates));
+        let users = self.state.users.values().map(|u| (u.name.to_string(), 0, u.certificates));
+        for (name, first, certificates) in nodes.chain(users) {
+            // The first node's certificate is made before the log.
+            let past = certificates.newest.0 <= now.max(first) && certificates.oldest.0 <= now.max(first);
+            self.demand(past, format!("the certificate of {name}"), "is newer than the state");
         }
     }
 

@@ -1,11 +1,12 @@
 //! The replicated writes. A command in the log that an agent does not know stops that agent; none is skipped.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::id::MembershipId;
 use crate::id::{
     BootId, ClusterId, Generation, Incarnation, NodeId, NodeName, Reopens, RequestId, Revision, ServiceName,
-    SessionId, SlotId,
+    SessionId, SlotId, UserName,
 };
 use crate::scheduler::plan::Plan;
 use crate::spec::{Enforcement, Labels, Resources, ServiceSpec};
@@ -84,6 +85,68 @@ pub enum Command {
     RevokeToken { id: String },
     /// Changes the timing of sessions opened from now on.
     SetTiming(Timing),
+
+    /// The cluster's first CA, or one that replaces it; both are trusted until the old one is retired.
+    AddAuthority(NewAuthority),
+    /// Ends the trust in the old CA. Refused while somebody has no certificate of the new one, unless `forced`.
+    RetireAuthority { forced: bool },
+    /// Notes that a certificate is issued; its id is this entry's index. The signature is made outside.
+    IssueCertificate(NewCertificate),
+    /// Ends all certificates that somebody has.
+    RevokeCertificates(CertificateHolder),
+    /// A user belongs no longer; its certificates end with it.
+    RemoveUser { name: UserName },
+}
+
+/// See [`Command::AddAuthority`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewAuthority {
+    /// Its certificate (DER).
+    pub certificate: Arc<[u8]>,
+    /// Signed by the CA that it replaces (DER).
+    pub introduction: Option<Arc<[u8]>>,
+    /// Its key.
+    pub key: AuthorityKey,
+}
+
+/// The private key of a CA (PKCS#8). Never shown; reaches members of Raft only, as any of them may have to sign.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AuthorityKey(pub Arc<[u8]>);
+
+impl std::fmt::Debug for AuthorityKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AuthorityKey(..)")
+    }
+}
+
+/// See [`Command::IssueCertificate`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewCertificate {
+    /// A node renews its own, or comes back with a token after it has expired.
+    Node {
+        /// Whose.
+        node: NodeId,
+        /// The hash of the token that it showed.
+        token_hash: Option<[u8; 32]>,
+    },
+    /// A user, who is made if there is none of that name.
+    User {
+        /// Whose.
+        name: UserName,
+        /// What it may do. Another role than before ends the older certificates.
+        role: UserRole,
+        /// How long it holds.
+        life: Duration,
+    },
+}
+
+/// Somebody who has certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CertificateHolder {
+    /// An agent.
+    Node(NodeId),
+    /// A person or program.
+    User(UserName),
 }
 
 /// See [`Command::Bootstrap`].
@@ -152,6 +215,38 @@ impl Role {
             Self::Worker => "worker",
             Self::Witness => "witness",
         }
+    }
+}
+
+/// What a user may do; each role includes those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UserRole {
+    /// Looks at everything that is no secret.
+    Viewer,
+    /// Runs services and looks after nodes.
+    Operator,
+    /// Also decides who belongs: tokens, users, certificates, the cluster's settings.
+    Admin,
+}
+
+impl UserRole {
+    /// All roles, ascending.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+
+    /// The name in certificates, commands and output.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    /// The role of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|role| role.as_str() == name)
     }
 }
 

@@ -99,6 +99,16 @@ event_kinds! {
     TokenCreated,
     /// A join token was revoked.
     TokenRevoked,
+    /// The cluster has a CA, or a new one.
+    AuthorityAdded,
+    /// An old CA is trusted no longer.
+    AuthorityRetired,
+    /// A node or user got a certificate.
+    CertificateIssued,
+    /// Certificates were ended before their time.
+    CertificatesRevoked,
+    /// A user belongs no longer.
+    UserRemoved,
     /// Part of a plan was refused at apply.
     PlanRefused,
 }

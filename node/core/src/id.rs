@@ -153,6 +153,16 @@ name_id!(
     "task name"
 );
 
+name_id!(
+    /// The name of a person or program that operates the cluster.
+    UserName,
+    "user name"
+);
+number_id!(
+    /// A certificate: the log index of the entry that issued it, which is its serial number (1 for the first node's).
+    CertificateId
+);
+
 /// One slot of a service: what is placed on a node. For `everywhere` the index is the node's id.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SlotId {

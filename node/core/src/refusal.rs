@@ -1,6 +1,6 @@
 //! Why a command was refused: typed, with a stable code and a remedy.
 
-use crate::id::{NodeId, NodeName, Revision, ServiceName, SessionId, SlotId};
+use crate::id::{NodeId, NodeName, Revision, ServiceName, SessionId, SlotId, UserName};
 use crate::lease::close::{CloseRefusal, ReopenRefusal, VoterUpRefusal};
 use crate::time::TimingError;
 
@@ -22,6 +22,21 @@ pub enum Refusal {
     /// No such instance.
     #[error("there is no instance {0}")]
     NoSuchInstance(SlotId),
+    /// No such user.
+    #[error("there is no user {0}")]
+    NoSuchUser(UserName),
+    /// `AddAuthority` while there are two.
+    #[error("the CA is being replaced already")]
+    RotationUnderWay,
+    /// `RetireAuthority` while there is one.
+    #[error("the CA is not being replaced")]
+    NoRotation,
+    /// `RetireAuthority` too early.
+    #[error("still with a certificate of the old CA: {holders}")]
+    OldCertificates {
+        /// Who.
+        holders: String,
+    },
     /// No such token.
     #[error("there is no token {0}")]
     NoSuchToken(String),
@@ -259,6 +274,10 @@ impl Refusal {
             Self::ReopenRefused { .. } => ("MU1032", Conflict),
             Self::InvalidService { .. } => ("MU1031", Invalid),
             Self::ModeOfPlaced(_) => ("MU1033", Conflict),
+            Self::NoSuchUser(_) => ("MU1040", NotFound),
+            Self::RotationUnderWay => ("MU1041", Conflict),
+            Self::NoRotation => ("MU1042", Conflict),
+            Self::OldCertificates { .. } => ("MU1043", Conflict),
         }
     }
 }

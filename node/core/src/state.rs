@@ -8,13 +8,16 @@ pub mod node;
 pub mod service;
 pub mod session;
 pub mod slot;
+pub mod trust;
 
 use std::sync::Arc;
 
 use imbl::OrdMap;
 
 use crate::command::{Role, TokenGrant};
-use crate::id::{ClusterId, Incarnation, NodeId, NodeName, Revision, ServiceName, SessionId, SlotId};
+use crate::id::{
+    ClusterId, Incarnation, NodeId, NodeName, Revision, ServiceName, SessionId, SlotId, UserName,
+};
 use crate::lease::membership::Membership;
 use crate::lease::{VoterAddresses, VoterList};
 use crate::spec::Mode;
@@ -25,6 +28,7 @@ use node::Node;
 use service::Service;
 use session::Session;
 use slot::Slot;
+use trust::{Authority, User};
 
 /// The whole replicated state.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,6 +62,10 @@ pub struct State {
     pub tokens: OrdMap<String, TokenGrant>,
     /// Answers to retried writes.
     pub clients: ClientTable,
+    /// The CAs, oldest first; the last one signs.
+    pub authorities: Vec<Arc<Authority>>,
+    /// Who operates the cluster from elsewhere.
+    pub users: OrdMap<UserName, User>,
 }
 
 /// The cluster's identity and settings.

@@ -10,5 +10,7 @@ mod control_plane;
 mod forged;
 #[path = "core/lifecycle.rs"]
 mod lifecycle;
+#[path = "core/trust.rs"]
+mod trust;
 #[path = "core/world.rs"]
 mod world;

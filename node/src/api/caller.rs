@@ -4,12 +4,20 @@ use std::time::Duration;
 
 use tonic::Request;
 use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::transport::server::{TcpConnectInfo, UdsConnectInfo};
+
+use muster_core::id::NodeId;
+use muster_core::state::State;
+
+use super::status::ApiError;
+use crate::security::admission::may_be_member;
+use crate::security::principal::{self, Principal};
 
 /// The metadata key that marks a call as passed on by an agent: it is not passed on again.
 const FORWARDED_KEY: &str = "muster-forwarded";
 /// The metadata key under which the agent that passes a call on names its caller.
 const ACTOR_KEY: &str = "muster-actor";
+/// The metadata key under which it tells from where that one calls.
+const FROM_KEY: &str = "muster-from";
 /// How long a call is tried when the caller does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time that a call is tried.
@@ -20,8 +28,12 @@ const RESERVE: Duration = Duration::from_millis(100);
 /// What the metadata and the connection say about a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Caller {
-    /// For the audit trail.
+    /// Who is on the other end of the connection.
+    pub who: Principal,
+    /// For the audit trail: who it is, or for whom an agent passes the call on.
     pub actor: String,
+    /// From where that one calls, for the audit trail.
+    pub from: String,
     /// How long the call may take.
     pub timeout: Duration,
     /// Another agent passed it on.
@@ -33,10 +45,51 @@ impl Caller {
     pub fn of<T>(request: &Request<T>) -> Self {
         let metadata = request.metadata();
         let text = |key: &str| metadata.get(key).and_then(|value| value.to_str().ok());
-        let forwarded = text(FORWARDED_KEY).is_some();
+        let (who, from) = match request.extensions().get::<principal::Caller>() {
+            Some(caller) => {
+                let remote = caller.remote.map(|ip| ip.to_string());
+                (caller.principal.clone(), remote.unwrap_or_else(|| "local socket".to_owned()))
+            }
+            None => (Principal::Stranger, "unknown".to_owned()),
+        };
         // An agent that passes a call on names the caller; nobody else is asked who they are.
-        let told = text(ACTOR_KEY).filter(|_| forwarded).map(str::to_owned);
-        Self { actor: told.unwrap_or_else(|| peer_of(request)), timeout: timeout_of(metadata), forwarded }
+        let forwarded = who.node().is_some() && text(FORWARDED_KEY).is_some();
+        let told = |key: &str| text(key).filter(|_| forwarded).map(str::to_owned);
+        let actor = told(ACTOR_KEY).unwrap_or_else(|| who.to_string());
+        let from = told(FROM_KEY).unwrap_or(from);
+        Self { who, actor, from, timeout: timeout_of(metadata), forwarded }
+    }
+
+    /// The node that speaks.
+    pub fn node(&self) -> Result<NodeId, ApiError> {
+        let not_allowed =
+            || ApiError::NotAllowed { who: self.who.to_string(), needs: "the certificate of a node" };
+        self.who.node().ok_or_else(not_allowed)
+    }
+
+    /// Refuses a node that speaks as another one.
+    pub fn check_is(&self, node: NodeId) -> Result<(), ApiError> {
+        let speaker = self.node()?;
+        if speaker == node {
+            return Ok(());
+        }
+        Err(ApiError::SpeaksForAnother { who: format!("node #{speaker}"), whom: format!("node #{node}") })
+    }
+
+    /// Refuses a worker that acts on another node than its own.
+    pub fn check_may_touch(&self, state: &State, node: NodeId) -> Result<(), ApiError> {
+        match self.who.node() {
+            Some(speaker) if speaker != node && !may_be_member(state, speaker) => {
+                let (who, whom) = (state.name_of(speaker), format!("node {}", state.name_of(node)));
+                Err(ApiError::SpeaksForAnother { who, whom })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether nothing is known of the caller.
+    pub fn is_stranger(&self) -> bool {
+        self.who == Principal::Stranger
     }
 
     /// A request that passes a message of this caller on.
@@ -45,20 +98,13 @@ impl Caller {
         request.set_timeout(self.timeout);
         let metadata = request.metadata_mut();
         metadata.insert(FORWARDED_KEY, MetadataValue::from_static("1"));
-        if let Ok(actor) = MetadataValue::try_from(self.actor.as_str()) {
-            metadata.insert(ACTOR_KEY, actor);
+        for (key, text) in [(ACTOR_KEY, &self.actor), (FROM_KEY, &self.from)] {
+            if let Ok(text) = MetadataValue::try_from(text.as_str()) {
+                metadata.insert(key, text);
+            }
         }
         request
     }
-}
-
-fn peer_of<T>(request: &Request<T>) -> String {
-    if let Some(unix) = request.extensions().get::<UdsConnectInfo>() {
-        let uid = unix.peer_cred.map(|cred| cred.uid());
-        return uid.map_or_else(|| "operator".to_owned(), |uid| format!("operator uid {uid}"));
-    }
-    let tcp = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
-    tcp.map_or_else(|| "operator".to_owned(), |address| format!("operator at {}", address.ip()))
 }
 
 fn timeout_of(metadata: &MetadataMap) -> Duration {
@@ -96,19 +142,48 @@ mod tests {
         assert_eq!((parse_timeout(""), parse_timeout("S"), parse_timeout("5x")), (None, None, None));
     }
 
+    fn from_node(mut request: Request<()>) -> Request<()> {
+        let principal = Principal::Node {
+            id: NodeId(2),
+            certificate: muster_core::id::CertificateId(2),
+            ends: muster_core::time::Stamp(1),
+        };
+        let (remote, door) = (Some(std::net::IpAddr::from([10, 0, 0, 2])), principal::Door::Any);
+        request.extensions_mut().insert(principal::Caller { principal, remote, door });
+        request
+    }
+
     #[test]
     fn a_call_that_is_passed_on_keeps_its_caller() {
-        let caller =
-            Caller { actor: "operator uid 0".into(), timeout: Duration::from_secs(5), forwarded: false };
-        let there = Caller::of(&caller.forward(()));
+        let caller = Caller {
+            who: Principal::Local { uid: 0 },
+            actor: "operator uid 0".into(),
+            from: "local socket".into(),
+            timeout: Duration::from_secs(5),
+            forwarded: false,
+        };
+        let there = Caller::of(&from_node(caller.forward(())));
         assert_eq!((there.actor.as_str(), there.forwarded), ("operator uid 0", true));
+        assert_eq!((there.from.as_str(), there.node()), ("local socket", Ok(NodeId(2))));
         assert!(there.timeout < caller.timeout, "the answer needs some of the time");
     }
 
     #[test]
     fn nobody_but_an_agent_names_another_caller() {
         let mut request = Request::new(());
+        request.metadata_mut().insert(FORWARDED_KEY, MetadataValue::from_static("1"));
         request.metadata_mut().insert(ACTOR_KEY, MetadataValue::from_static("root"));
-        assert_eq!(Caller::of(&request).actor, "operator");
+        request.metadata_mut().insert(FROM_KEY, MetadataValue::from_static("10.0.0.1"));
+        let caller = Caller::of(&request);
+        assert_eq!((caller.actor.as_str(), caller.forwarded), ("somebody without a certificate", false));
+        assert_eq!(caller.from, "unknown");
+        assert!(caller.node().is_err());
+    }
+
+    #[test]
+    fn a_node_speaks_as_itself_only() {
+        let caller = Caller::of(&from_node(Request::new(())));
+        assert_eq!(caller.check_is(NodeId(2)), Ok(()));
+        assert!(matches!(caller.check_is(NodeId(3)), Err(ApiError::SpeaksForAnother { .. })));
     }
 }

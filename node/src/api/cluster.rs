@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
 use super::route::{Answer, Client, Kind};
-use super::{Answers, Api, plans, reads};
+use super::{Answers, Api, certificates, plans, reads};
 
 type Answered<T> = Result<Response<T>, Status>;
 
@@ -123,6 +123,61 @@ impl Cluster for Api {
     async fn set_timing(&self, request: Request<v1::SetTimingRequest>) -> Answered<v1::ActReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         Ok(Response::new(self.set_timing_here(&caller, q).await?))
+    }
+
+    // ---- who belongs ------------------------------------------------------------------------------------------
+
+    async fn list_certificates(
+        &self,
+        request: Request<v1::ListCertificatesRequest>,
+    ) -> Answered<v1::ListCertificatesReply> {
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let call = |mut c: Client, r| async move { c.list_certificates(r).await };
+        let state = here!(self.at_leader(&caller, Kind::Read { stale: q.stale }, &q, call));
+        Ok(Response::new(certificates::list(&state)))
+    }
+
+    async fn issue_user(&self, request: Request<v1::IssueUserRequest>) -> Answered<v1::IssuedUser> {
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let call = |mut c: Client, r| async move { c.issue_user(r).await };
+        let _state = here!(self.at_leader(&caller, Kind::Act, &q, call));
+        Ok(Response::new(self.issue_user_here(&caller, q).await?))
+    }
+
+    async fn renew_certificate(
+        &self,
+        request: Request<v1::RenewCertificateRequest>,
+    ) -> Answered<v1::IssuedUser> {
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let q = self.for_caller(&caller, q)?;
+        let call = |mut c: Client, r| async move { c.renew_certificate(r).await };
+        let _state = here!(self.at_leader(&caller, Kind::Act, &q, call));
+        Ok(Response::new(self.renew_certificate_here(&caller, q).await?))
+    }
+
+    async fn remove_user(&self, request: Request<v1::RemoveUserRequest>) -> Answered<v1::ActReply> {
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        Ok(Response::new(self.remove_user_here(&caller, q).await?))
+    }
+
+    async fn revoke_certificates(
+        &self,
+        request: Request<v1::RevokeCertificatesRequest>,
+    ) -> Answered<v1::ActReply> {
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let call = |mut c: Client, r| async move { c.revoke_certificates(r).await };
+        let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
+        Ok(Response::new(self.revoke_certificates_here(&caller, &state, q).await?))
+    }
+
+    async fn rotate_authority(
+        &self,
+        request: Request<v1::RotateAuthorityRequest>,
+    ) -> Answered<v1::RotateAuthorityReply> {
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let call = |mut c: Client, r| async move { c.rotate_authority(r).await };
+        let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
+        Ok(Response::new(self.rotate_here(&caller, &state, q).await?))
     }
 
     // ---- what would happen --------------------------------------------------------------------------------

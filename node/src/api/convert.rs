@@ -56,3 +56,9 @@ pub(super) fn slot(state: &State, service: &str, index: Option<u64>) -> Result<S
 pub(super) fn required<T>(value: Option<T>, field: &str) -> Result<T, ApiError> {
     value.ok_or_else(|| ApiError::Invalid(format!("{field} is missing")))
 }
+
+/// A request id of this agent's own.
+pub(super) fn own_request() -> Result<RequestId, ApiError> {
+    let client = getrandom::u64().map_err(|error| ApiError::Internal(error.to_string()))?;
+    Ok(RequestId { client: client.max(1), seq: 1 })
+}

@@ -1,9 +1,9 @@
 //! The state for nodes outside Raft: a snapshot when they have nothing usable, then entries as they are applied.
-//! Keys of sessions never leave the voters.
+//! Keys of sessions and CAs never leave the members of Raft.
 
 use std::time::Duration;
 
-use muster_core::id::Revision;
+use muster_core::id::{NodeId, Revision};
 use muster_core::state::State;
 use muster_proto::v1;
 use muster_proto::v1::follow_entry::Content;
@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::caller::Caller;
 use super::status::ApiError;
 use super::{Answers, Api};
 use crate::replica::Published;
@@ -76,7 +77,7 @@ impl Feed {
         for mut entry in entries {
             self.told = Revision(entry.revision);
             if let Some(Content::Proposal(proposal)) = &mut entry.content
-                && muster_wire::carries_session_key(proposal)
+                && muster_wire::carries_secret(proposal)
             {
                 *proposal = muster_wire::redact_proposal(proposal);
             }
@@ -103,7 +104,7 @@ impl Feed {
     }
 }
 
-/// The state as records, without the keys of sessions.
+/// The state as records, without the keys of sessions and CAs.
 fn records(state: &State) -> Vec<v1::StateRecord> {
     let mut records = Vec::new();
     let written: Result<(), std::convert::Infallible> =
@@ -118,13 +119,14 @@ fn records(state: &State) -> Vec<v1::StateRecord> {
 
 impl Api {
     /// An agent of this cluster speaks. Not of another one, and not of this one before a recovery.
-    pub(super) fn check_sender(&self, sender: Option<&v1::Sender>) -> Result<(), ApiError> {
+    pub(super) fn check_sender(&self, caller: &Caller, sender: Option<&v1::Sender>) -> Result<(), ApiError> {
         let state = self.state();
         let Some(cluster) = &state.cluster else {
             let name = &self.handles.name;
             return Err(ApiError::NoLeader(format!("{name} has not heard of its cluster yet")));
         };
         let sender = super::convert::required(sender, "sender")?;
+        caller.check_is(NodeId(sender.node))?;
         if sender.cluster_id.as_ref() != cluster.id.0.to_be_bytes() {
             return Err(ApiError::OtherCluster(format!(
                 "node #{} belongs to another cluster than {} ({})",

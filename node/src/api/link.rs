@@ -3,25 +3,21 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use muster_core::command::{AddNode, Command};
-use muster_core::id::{MembershipId, NodeId, NodeName, Reopens, Revision, SessionId};
+use muster_core::command::{Command, NewCertificate, Proposal};
+use muster_core::id::{CertificateId, MembershipId, NodeId, Reopens, RequestId, Revision, SessionId};
 use muster_core::lease::voter::{CloseRequest, Refusal as NoPromise};
-use muster_core::refusal::Refusal;
-use muster_core::state::State;
-use muster_core::state::apply::ReplyValue;
-use muster_core::state::node::{LostCause, Node};
 use muster_proto::v1;
 use muster_proto::v1::node_link_server::NodeLink;
-use tonic::transport::server::UdsConnectInfo;
+use muster_tls::Subject;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
-use super::route::{Answer, Kind};
 use super::status::ApiError;
-use super::{Answers, Api, convert};
+use super::{Answers, Api};
 use crate::peers::sender;
 use crate::raft::{ProposeError, Role};
-use crate::token;
+use crate::security::issue;
+use crate::security::principal::Principal;
 
 /// The longest that a voter waits for a session's age before it refuses a promise.
 const LONGEST_PROMISE_WAIT: Duration = Duration::from_millis(200);
@@ -32,32 +28,21 @@ const LEAVE_GRACE: Duration = Duration::from_secs(30);
 impl NodeLink for Api {
     type FollowStream = Answers<v1::FollowItem>;
 
-    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
-        let caller = Caller::of(&request);
-        let request = request.into_inner();
-        let answer = self.route(&caller, Kind::Act, |node| {
-            let link = self.handles.peers.link(node);
-            let message = caller.forward(request.clone());
-            async move {
-                let mut link = link.map_err(|error| Status::unavailable(error.to_string()))?;
-                link.join(message).await
-            }
-        });
-        match answer.await? {
-            Answer::There(response) => Ok(response),
-            Answer::Here(_) => Ok(Response::new(self.join_here(&caller, request).await?)),
-        }
-    }
-
     async fn forward(
         &self,
         request: Request<v1::ForwardRequest>,
     ) -> Result<Response<v1::StoredReply>, Status> {
+        let caller = Caller::of(&request);
         let request = request.into_inner();
-        self.check_member(request.sender.as_ref())?;
+        self.check_member(&caller, request.sender.as_ref())?;
         // An entry that can't be decoded would stop every agent.
-        muster_wire::decode_proposal(&request.proposal).map_err(ApiError::from)?;
-        match self.handles.proposer.propose_here(&request.proposal).await {
+        let proposal = muster_wire::decode_proposal(&request.proposal).map_err(ApiError::from)?;
+        let actor = self.check_forwarded(&caller, &proposal.command)?;
+        let encoded = match actor.filter(|actor| *actor != proposal.actor) {
+            Some(actor) => muster_wire::encode_proposal(&Proposal { actor, ..proposal }),
+            None => request.proposal,
+        };
+        match self.handles.proposer.propose_here(&encoded).await {
             Ok(reply) => Ok(Response::new(muster_wire::reply_to_proto(&reply))),
             Err(error) => Err(self.not_proposed(error).into()),
         }
@@ -67,8 +52,9 @@ impl NodeLink for Api {
         &self,
         request: Request<v1::FollowRequest>,
     ) -> Result<Response<Self::FollowStream>, Status> {
+        let caller = Caller::of(&request);
         let request = request.into_inner();
-        self.check_sender(request.sender.as_ref())?;
+        self.check_sender(&caller, request.sender.as_ref())?;
         self.follow_here(Revision(request.after_revision)).map(Response::new)
     }
 
@@ -76,8 +62,9 @@ impl NodeLink for Api {
         &self,
         request: Request<v1::LeaseAgesRequest>,
     ) -> Result<Response<v1::LeaseAgesReply>, Status> {
+        let caller = Caller::of(&request);
         let request = request.into_inner();
-        self.check_sender(request.sender.as_ref())?;
+        self.check_sender(&caller, request.sender.as_ref())?;
         let release: BTreeSet<SessionId> = request.release.iter().copied().map(SessionId).collect();
         self.handles.acks.set_release(&release);
         let wanted: BTreeSet<u64> = request.sessions.into_iter().collect();
@@ -101,8 +88,9 @@ impl NodeLink for Api {
         &self,
         request: Request<v1::PromiseCloseRequest>,
     ) -> Result<Response<v1::PromiseCloseReply>, Status> {
+        let caller = Caller::of(&request);
         let request = request.into_inner();
-        self.check_sender(request.sender.as_ref())?;
+        self.check_sender(&caller, request.sender.as_ref())?;
         let close = CloseRequest {
             session: SessionId(request.session),
             membership: MembershipId(request.membership),
@@ -134,7 +122,7 @@ impl NodeLink for Api {
     ) -> Result<Response<v1::RelayFencedReply>, Status> {
         let caller = Caller::of(&request);
         let mut request = request.into_inner();
-        self.check_member(request.sender.as_ref())?;
+        self.check_member(&caller, request.sender.as_ref())?;
         let raft = self.handles.raft.status();
         if raft.role == Role::Leader {
             // A full queue drops it: the guard repeats its proof every heartbeat.
@@ -149,8 +137,26 @@ impl NodeLink for Api {
         link.relay_fenced(caller.forward(request)).await
     }
 
+    async fn renew(
+        &self,
+        request: Request<v1::RenewRequest>,
+    ) -> Result<Response<v1::IssuedCertificate>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        self.check_member(&caller, request.sender.as_ref())?;
+        let node = caller.node()?;
+        let actor = Caller { actor: format!("node {}", self.state().name_of(node)), ..caller };
+        let command = Command::IssueCertificate(NewCertificate::Node { node, token_hash: None });
+        let reply = self.submit(&actor, RequestId::default(), command).await?;
+        let state = self.state_at(&actor, reply.revision).await?;
+        let ends = state.nodes.get(&node).map_or(state.now, |node| node.certificates.ends);
+        let id = CertificateId(reply.revision.0);
+        let issued = issue::issue(&state, &request.certificate_request, Subject::Node(node), id, ends);
+        Ok(Response::new(issue::issued_to_proto(&issued.map_err(ApiError::from)?)))
+    }
+
     async fn leave(&self, request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveReply>, Status> {
-        if request.extensions().get::<UdsConnectInfo>().is_none() {
+        if !matches!(Caller::of(&request).who, Principal::Local { .. }) {
             return Err(ApiError::LocalOnly("leaving the cluster").into());
         }
         let left = self.handles.agent.leave(LEAVE_GRACE).await;
@@ -160,57 +166,9 @@ impl NodeLink for Api {
 }
 
 impl Api {
-    /// On the leader: adds the node, once for each request id.
-    async fn join_here(&self, caller: &Caller, request: v1::JoinRequest) -> Result<v1::JoinReply, ApiError> {
-        if !token::is_well_formed(&request.token) {
-            return Err(Refusal::TokenUnknown.into());
-        }
-        let name = convert::node_name(&request.name)?;
-        let description =
-            muster_wire::description_from_proto(convert::required(request.description, "description")?);
-        if description.addresses.is_empty() {
-            return Err(ApiError::Invalid(format!("node {name} has no address to be reached at")));
-        }
-        let role = muster_wire::role_from_proto(request.role)?;
-        let command = Command::AddNode(AddNode {
-            name: name.clone(),
-            description,
-            role,
-            token_hash: token::hash(&request.token),
-        });
-        let actor = Caller { actor: format!("joining node {name}"), ..caller.clone() };
-        let joined = self.submit(&actor, convert::request_id(request.request), command).await;
-        let reply = joined.map_err(|error| self.name_taken(&name, error))?;
-        let ReplyValue::Node(id) = reply.value else {
-            return Err(ApiError::Internal("the answer to a join names no node".to_owned()));
-        };
-        let state = self.state();
-        let cluster = state.cluster.as_ref().ok_or(Refusal::NoCluster)?;
-        let role = state.nodes.get(&id).map_or(role, |node| node.role);
-        Ok(v1::JoinReply {
-            cluster_id: cluster.id.0.to_be_bytes().to_vec().into(),
-            cluster_name: cluster.name.clone(),
-            incarnation: cluster.incarnation.0,
-            node: id.0,
-            timing: Some(muster_wire::timing_to_proto(&cluster.timing)),
-            peers: peers_for(&state, id),
-            role: muster_wire::role_to_proto(role).into(),
-        })
-    }
-
-    /// The name of a host that is lost is most likely this very host, installed anew.
-    fn name_taken(&self, name: &NodeName, error: ApiError) -> ApiError {
-        let is_taken = error.code() == Refusal::NodeNameTaken(name.clone()).code();
-        let is_lost = |node: &Node| matches!(node.lost, Some(lost) if lost.cause != LostCause::Joining);
-        if is_taken && self.state().node_named(name.as_str()).is_some_and(is_lost) {
-            return ApiError::NameOfLostNode(name.to_string());
-        }
-        error
-    }
-
     /// [`Api::check_sender`], and the node has not left.
-    fn check_member(&self, sender: Option<&v1::Sender>) -> Result<(), ApiError> {
-        self.check_sender(sender)?;
+    fn check_member(&self, caller: &Caller, sender: Option<&v1::Sender>) -> Result<(), ApiError> {
+        self.check_sender(caller, sender)?;
         let node = sender.map(|s| NodeId(s.node)).unwrap_or_default();
         if self.state().nodes.contains_key(&node) {
             return Ok(());
@@ -228,19 +186,6 @@ impl Api {
             ProposeError::Fatal { .. } => ApiError::Internal(error.to_string()),
         }
     }
-}
-
-/// Whom a new node may ask: the voters, then the standbys.
-fn peers_for(state: &State, joined: NodeId) -> Vec<v1::Peer> {
-    let members = state.membership.voters().into_iter().chain(state.standbys.iter().copied());
-    let nodes = members.filter(|id| *id != joined).filter_map(|id| state.nodes.get(&id));
-    nodes
-        .map(|node| v1::Peer {
-            node: node.id.0,
-            name: node.name.to_string(),
-            addresses: node.description.addresses.clone(),
-        })
-        .collect()
 }
 
 fn wait_of(refusal: NoPromise) -> Option<Duration> {

@@ -26,6 +26,7 @@ impl Api {
         request: v1::ActOnNodeRequest,
     ) -> Result<v1::ActReply, ApiError> {
         let node = convert::node(state, &request.node)?;
+        caller.check_may_touch(state, node.id)?;
         let name = node.name.clone();
         let (change, done) = match convert::required(request.act, "act")? {
             Act::Remove(_) => return self.remove_node_here(caller, request.request, node.id).await,
@@ -64,6 +65,7 @@ impl Api {
         request: v1::DrainRequest,
     ) -> Result<v1::PlanReply, ApiError> {
         let node = convert::node(state, &request.node)?;
+        caller.check_may_touch(state, node.id)?;
         let preview = plans::drain(state, node)?;
         if request.dry_run {
             return Ok(preview);

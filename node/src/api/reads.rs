@@ -11,6 +11,7 @@ use muster_proto::v1;
 use super::status::ApiError;
 use super::view::{Sight, View, raft_view, service_view, token_view};
 use super::{Api, convert, planner};
+use crate::clock;
 use crate::raft::{RaftStatus, Role};
 
 /// A voter that answered the leader within this time is up.
@@ -54,6 +55,7 @@ impl Api {
         if dropped > 0 {
             warnings.push(format!("{dropped} events are missing in the history of {}", self.handles.name));
         }
+        warnings.extend(super::certificates::warnings(state, clock::wall_now()));
         Sight {
             answered_by: self.handles.name.to_string(),
             term: raft.term,

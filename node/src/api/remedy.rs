@@ -71,6 +71,13 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ("MU1031", "'musterctl service validate -f FILE' shows file, line and key"),
     ("MU1032", "nothing to do: the node's session moved on meanwhile"),
     ("MU1033", "stop the service and wait until nothing of it is left, then apply the new mode and start it"),
+    ("MU1040", "'musterctl user list' shows the users"),
+    (
+        "MU1041",
+        "'musterctl cert show' lists who has not renewed; end it with 'musterctl cert rotate-ca --finish' first",
+    ),
+    ("MU1042", "'musterctl cert rotate-ca' begins a replacement"),
+    ("MU1043", "bring the nodes back, let users run 'musterctl cert renew'; --force shuts out who is left"),
     ("MU2001", "try again in a second; 'musterctl raft status --stale' shows what this agent knows"),
     ("MU2002", "bring the other voters back; this agent answers from the local copy with --stale"),
     ("MU2003", "check the names and values in the request"),
@@ -97,6 +104,21 @@ pub const REMEDIES: &[(&str, &str)] = &[
     (
         "MU2015",
         "'musterctl service explain SERVICE' says for each node why not; free a node or change the service's placement",
+    ),
+    ("MU2030", "use a context with that role, or run this as root on an agent's host without --endpoint"),
+    (
+        "MU2031",
+        "an admin makes a new one with 'musterctl user create NAME --role ROLE'; a node joins again as a new one",
+    ),
+    ("MU2032", "try again in a moment, or ask another agent"),
+    ("MU2033", "look at that host; 'musterctl cert revoke node/NAME' shuts it out"),
+    ("MU2034", "ask an agent that is not a worker: --endpoint HOST:PORT, with a context"),
+    ("MU2035", "users are served on the addresses of [admin] listen, agents on those of [node] listen"),
+    ("MU2036", "try again in a few seconds"),
+    ("MU2037", "let some calls end, or ask another agent"),
+    (
+        "MU2038",
+        "remove the node ('musterctl node remove NAME'), move the data directory away and join as a new one",
     ),
 ];
 

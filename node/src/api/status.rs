@@ -97,9 +97,70 @@ pub enum ApiError {
         /// Why.
         why: String,
     },
+    /// The caller may not do this.
+    #[error("{who} may not do this: it needs {needs}")]
+    NotAllowed {
+        /// The caller.
+        who: String,
+        /// What is needed.
+        needs: &'static str,
+    },
+    /// The caller's certificate does not count any more.
+    #[error("{who} is not let in: {why}")]
+    NotAdmitted {
+        /// The caller.
+        who: String,
+        /// What is known against it.
+        why: String,
+    },
+    /// The caller's certificate is younger than this agent's state.
+    #[error("this agent has not heard of the certificate of {0} yet, try again")]
+    NotHeardYet(String),
+    /// A node says something that only another one may say.
+    #[error("node {who} speaks for itself only, not for {whom}")]
+    SpeaksForAnother {
+        /// Who speaks.
+        who: String,
+        /// For whom.
+        whom: String,
+    },
+    /// A worker is not trusted with its callers' wishes.
+    #[error("node {0} is a worker, which passes no changes on: ask an agent that is not a worker")]
+    WorkerPassesNothingOn(String),
+    /// Users and agents have listeners of their own.
+    #[error("{0} is not served on this address")]
+    WrongDoor(String),
+    /// Too many hosts ask to be let in.
+    #[error("too many hosts ask to join at once, try again")]
+    TooManyJoins,
+    /// A caller has too many calls under way.
+    #[error("{who} has {limit} calls under way on this agent, more are not accepted")]
+    TooManyCalls {
+        /// The caller.
+        who: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// A host can't come back as the node that it says it was.
+    #[error("this host can't come back as node {name}: {why}")]
+    NotReturned {
+        /// The name.
+        name: String,
+        /// Why not.
+        why: String,
+    },
     /// This agent can't go on.
     #[error("{0}")]
     Internal(String),
+}
+
+impl From<crate::security::issue::IssueError> for ApiError {
+    fn from(error: crate::security::issue::IssueError) -> Self {
+        match error {
+            crate::security::issue::IssueError::NoKey => Self::NoLeader(error.to_string()),
+            crate::security::issue::IssueError::Certificate(_) => Self::Invalid(error.to_string()),
+        }
+    }
 }
 
 /// What is told about one kind of error.
@@ -132,13 +193,22 @@ impl ApiError {
             Self::NameOfLostNode(_) => "MU1007",
             Self::LocalOnly(_) => "MU2014",
             Self::NowhereToGo(_) => "MU2015",
+            Self::NotAllowed { .. } => "MU2030",
+            Self::NotAdmitted { .. } => "MU2031",
+            Self::NotHeardYet(_) => "MU2032",
+            Self::SpeaksForAnother { .. } => "MU2033",
+            Self::WorkerPassesNothingOn(_) => "MU2034",
+            Self::WrongDoor(_) => "MU2035",
+            Self::TooManyJoins => "MU2036",
+            Self::TooManyCalls { .. } => "MU2037",
+            Self::NotReturned { .. } => "MU2038",
         }
     }
 
     pub(super) fn facts(&self) -> Facts {
         let (grpc, exit) = match self {
             Self::Refused(refusal) => of_class(refusal.class()),
-            Self::NoLeader(_) | Self::NotLeader { .. } => (Code::Unavailable, 75),
+            Self::NoLeader(_) | Self::NotLeader { .. } | Self::NotHeardYet(_) => (Code::Unavailable, 75),
             Self::NoQuorum { .. } => (Code::Unavailable, 106),
             Self::Invalid(_) | Self::WhichInstance { .. } => (Code::InvalidArgument, 78),
             Self::OtherCluster(_)
@@ -146,9 +216,17 @@ impl ApiError {
             | Self::NoSuccessor(_)
             | Self::NothingToMove(_)
             | Self::NowhereToGo(_) => (Code::FailedPrecondition, 107),
-            Self::LocalOnly(_) => (Code::PermissionDenied, 77),
+            Self::LocalOnly(_)
+            | Self::NotAllowed { .. }
+            | Self::NotAdmitted { .. }
+            | Self::SpeaksForAnother { .. }
+            | Self::WorkerPassesNothingOn(_)
+            | Self::WrongDoor(_)
+            | Self::NotReturned { .. } => (Code::PermissionDenied, 77),
             Self::NameOfLostNode(_) => (Code::AlreadyExists, 108),
-            Self::TooManyStreams { .. } => (Code::ResourceExhausted, 75),
+            Self::TooManyStreams { .. } | Self::TooManyJoins | Self::TooManyCalls { .. } => {
+                (Code::ResourceExhausted, 75)
+            }
             Self::TimedOut(_) => (Code::DeadlineExceeded, 124),
             Self::Unreachable { .. } => (Code::Unavailable, 69),
             Self::Internal(_) => (Code::Internal, 1),

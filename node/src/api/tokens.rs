@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use muster_core::command::{Command, TokenGrant};
-use muster_core::id::RequestId;
+use muster_core::refusal::Refusal;
 use muster_core::state::State;
 use muster_proto::v1;
+use muster_tls::Certificate;
 
 use super::Api;
 use super::caller::Caller;
@@ -35,7 +36,11 @@ impl Api {
             return Err(ApiError::Invalid(format!("a token can be used {MAX_USES} times at most")));
         }
         let no_randomness = |error: getrandom::Error| ApiError::Internal(error.to_string());
-        let token = Token::generate().map_err(no_randomness)?;
+        let state = self.state();
+        let authority = state.signing_authority().ok_or(Refusal::NoCluster)?;
+        let authority = Certificate::from_der(&authority.certificate)
+            .map_err(|error| ApiError::Internal(error.to_string()))?;
+        let token = Token::generate(authority.pin()).map_err(no_randomness)?;
         let expires = clock::wall_now().max(self.state().now).plus(ttl);
         let grant = TokenGrant {
             id: token.id.clone(),
@@ -46,7 +51,7 @@ impl Api {
         };
         // Not the caller's request id: the answer to a retry would name a token whose secret is lost. A token
         // that nobody got expires by itself.
-        let request = RequestId { client: getrandom::u64().map_err(no_randomness)?.max(1), seq: 1 };
+        let request = super::convert::own_request()?;
         self.submit(caller, request, Command::CreateToken(grant)).await?;
         Ok(v1::CreateTokenReply {
             token: token.text,
@@ -68,7 +73,7 @@ impl Api {
 }
 
 /// The addresses of all voters: whoever joins asks one after the other.
-fn where_to_join(state: &State) -> Vec<String> {
+pub(super) fn where_to_join(state: &State) -> Vec<String> {
     let voters = state.membership.voters();
     let nodes = voters.iter().filter_map(|id| state.nodes.get(id));
     nodes.flat_map(|node| node.description.addresses.iter().cloned()).collect()

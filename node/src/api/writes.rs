@@ -1,7 +1,10 @@
 //! What every write has in common: submit the command, and turn the answer into a message.
 
+use std::sync::Arc;
+
 use muster_core::command::Command;
-use muster_core::id::RequestId;
+use muster_core::id::{RequestId, Revision};
+use muster_core::state::State;
 use muster_core::state::apply::Reply;
 use muster_proto::v1;
 
@@ -26,6 +29,17 @@ impl Api {
                 tracing::debug!(why, "a write was not taken in time");
                 Err(self.why_no_leader().await)
             }
+        }
+    }
+
+    /// The state that knows the entry of a write. An answer may be here before this node has published it.
+    pub(super) async fn state_at(&self, caller: &Caller, revision: Revision) -> Result<Arc<State>, ApiError> {
+        let mut states = self.handles.published.state.clone();
+        let known = states.wait_for(|state| state.revision >= revision);
+        match tokio::time::timeout(caller.timeout, known).await {
+            Ok(Ok(state)) => Ok(Arc::clone(&state)),
+            Ok(Err(_)) => Err(ApiError::Internal("the agent stops".to_owned())),
+            Err(_) => Err(ApiError::TimedOut("this agent to catch up".to_owned())),
         }
     }
 

@@ -3,10 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use muster_core::id::{CertificateId, ClusterId, NodeId};
+use muster_core::state::apply::NODE_CERTIFICATE_LIFE;
+use muster_core::time::Stamp;
+use muster_tls::{Authority, CertificateError, Credentials, KeyPair, Subject, Trust};
+
 use super::{Init, systemd};
 use crate::clock;
 use crate::config::{self, Config};
 use crate::node::NodeError;
+use crate::security::store::Store;
 use crate::seed::{FirstToken, Seed};
 use crate::storage::directory::{DataDirectory, Identity};
 use crate::token::Token;
@@ -15,6 +21,9 @@ use crate::token::Token;
 pub const TOKEN_TTL: Duration = Duration::from_secs(24 * 3600);
 /// How many hosts can join with it.
 pub const TOKEN_USES: u32 = 16;
+
+/// The node that makes the cluster.
+const FIRST_NODE: NodeId = NodeId(1);
 
 /// What `init` made.
 #[derive(Debug)]
@@ -33,34 +42,59 @@ pub struct Made {
 ///
 /// # Errors
 /// When the configuration or the directory can't be used, or the directory belongs to a cluster already.
-pub fn prepare(config: &Config, insecure: bool, cluster_name: &str) -> Result<Made, NodeError> {
-    config.check(insecure)?;
+pub fn prepare(config: &Config, cluster_name: &str) -> Result<Made, NodeError> {
+    config.check()?;
     let node = config.node_name()?.to_string();
     let mut directory = DataDirectory::open(&config.node.data_dir)?;
-    let token = Token::generate()?;
+    let mut id = [0u8; 16];
+    getrandom::fill(&mut id)?;
+    let cluster = ClusterId(u128::from_be_bytes(id));
+    let now = clock::wall_now();
+    let authority = Authority::generate(cluster, now)?;
+    let token = Token::generate(authority.certificate().pin())?;
     let first = FirstToken {
         id: token.id.clone(),
         hash: token.hash().iter().map(|b| format!("{b:02x}")).collect(),
-        expires_ms: clock::wall_now().plus(TOKEN_TTL).0,
+        expires_ms: now.plus(TOKEN_TTL).0,
         uses: TOKEN_USES,
     };
     if directory.identity().is_none() {
+        let store = Store::new(directory.path());
+        store.save(&first_credentials(&authority, cluster, now)?)?;
+        store.save_authority(&authority)?;
         let seed = Seed { timing: config.timing()?, peers: Vec::new(), bootstrap: Some(first) };
         seed.write(directory.path()).map_err(crate::storage::directory::DirectoryError::from)?;
     }
-    let mut cluster = [0u8; 16];
-    getrandom::fill(&mut cluster)?;
     let machine_id = directory.machine_id().to_owned();
     directory.claim(Identity {
-        cluster_id: format!("{:032x}", u128::from_be_bytes(cluster)),
+        cluster_id: cluster.to_string(),
         cluster_name: cluster_name.to_owned(),
-        node_id: 1,
+        node_id: FIRST_NODE.0,
         node_name: node.clone(),
         incarnation: 1,
         machine_id,
     })?;
     let addresses = config.advertised()?.iter().map(ToString::to_string).collect();
     Ok(Made { node, data_dir: config.node.data_dir.clone(), token: token.text, addresses })
+}
+
+/// The first node's certificate: there is no log yet that could issue it.
+fn first_credentials(
+    authority: &Authority,
+    cluster: ClusterId,
+    now: Stamp,
+) -> Result<Credentials, CertificateError> {
+    let key = KeyPair::generate()?;
+    let identity = muster_tls::Identity {
+        cluster,
+        subject: Subject::Node(FIRST_NODE),
+        certificate: CertificateId(FIRST_NODE.0),
+        begins: now,
+        ends: now.plus(NODE_CERTIFICATE_LIFE),
+    };
+    let own = authority.sign(&key.request()?, &identity)?;
+    let trust = Trust::new(cluster, vec![authority.certificate().clone()]);
+    Credentials::new(key, vec![own, authority.certificate().clone()], trust)
 }
 
 /// Runs the command.
@@ -74,11 +108,11 @@ pub async fn run(args: &Init) -> Result<(), super::CommandError> {
     }
     let variables: Vec<_> = std::env::vars().collect();
     let config = config::load(args.config.config.as_deref(), &variables).map_err(NodeError::from)?;
-    let made = prepare(&config, args.config.insecure, &args.name)?;
+    let made = prepare(&config, &args.name)?;
     super::say(&format!("cluster '{}' is prepared in {}", args.name, made.data_dir.display()));
     super::say(&format!("this host is its first node, {}", made.node));
     if args.now {
-        systemd::start(&config, args.config.insecure).await?;
+        systemd::start(&config).await?;
     } else {
         super::say("\nstart it:\n  muster agent");
     }

@@ -1,5 +1,7 @@
 //! The agent of this host, through its Unix socket.
 
+use std::path::Path;
+use std::pin::Pin;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -15,21 +17,38 @@ use crate::config::Config;
 /// Between two looks at the status.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
+fn endpoint() -> Endpoint {
+    // The address is never used: the connector opens the socket.
+    Endpoint::from_static("http://local.invalid")
+}
+
+type Connecting = Pin<Box<dyn Future<Output = std::io::Result<TokioIo<UnixStream>>> + Send>>;
+
+fn connector(
+    socket: &Path,
+) -> impl tower::Service<Uri, Response = TokioIo<UnixStream>, Error = std::io::Error, Future = Connecting>
++ Send
++ 'static {
+    let socket = socket.to_owned();
+    tower::service_fn(move |_: Uri| -> Connecting {
+        let socket = socket.clone();
+        Box::pin(async move { UnixStream::connect(socket).await.map(TokioIo::new) })
+    })
+}
+
 /// Connects to this host's agent.
 ///
 /// # Errors
 /// When it does not answer.
 pub(super) async fn local_agent(config: &Config) -> Result<Channel, CommandError> {
     let path = config.api_socket();
-    let nobody = |why: String| CommandError::NobodyAnswers { tried: why };
-    // The address is never used: the connector opens the socket.
-    let endpoint = Endpoint::from_static("http://local.invalid");
-    let socket = path.clone();
-    let connector = tower::service_fn(move |_: Uri| {
-        let socket = socket.clone();
-        async move { UnixStream::connect(socket).await.map(TokioIo::new) }
-    });
-    endpoint.connect_with_connector(connector).await.map_err(|e| nobody(format!("{}: {e}", path.display())))
+    let connected = endpoint().connect_with_connector(connector(&path)).await;
+    connected.map_err(|e| CommandError::NobodyAnswers { tried: format!("{}: {e}", path.display()) })
+}
+
+/// A channel to the agent behind a socket, which connects when it is first used.
+pub(crate) fn local_channel(socket: &Path) -> Channel {
+    endpoint().connect_with_connector_lazy(connector(socket))
 }
 
 /// Waits until this host's node is alive in the cluster.

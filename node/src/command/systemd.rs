@@ -9,8 +9,6 @@ use super::CommandError;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::node::NodeError;
 
-const OPTIONS_PATH: &str = "/etc/default/muster";
-const OPTIONS_KEY: &str = "MUSTER_AGENT_OPTIONS";
 /// How long the node may take to be in.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const UNITS: [&str; 3] = ["muster-guard.service", "muster.service", "muster-handoff.service"];
@@ -46,27 +44,11 @@ pub(super) fn write_missing_config(path: Option<&Path>) -> Result<(), CommandErr
 ///
 /// # Errors
 /// What systemctl says, or what is still missing.
-pub(super) async fn start(config: &Config, insecure: bool) -> Result<(), CommandError> {
-    if insecure {
-        add_insecure_option()?;
-    }
+pub(super) async fn start(config: &Config) -> Result<(), CommandError> {
     enable()?;
     let name = config.node_name().map_err(NodeError::from)?.to_string();
     super::local::wait_alive(config, &name, START_TIMEOUT).await?;
     super::say(&format!("node {name} is in; see it with: musterctl status"));
-    Ok(())
-}
-
-/// The units read the agent's options from a file of their own.
-fn add_insecure_option() -> Result<(), CommandError> {
-    let path = Path::new(OPTIONS_PATH);
-    let failed = |source| CommandError::WriteConfig { path: path.to_owned(), source };
-    let old = std::fs::read_to_string(path).unwrap_or_default();
-    if old.contains(OPTIONS_KEY) {
-        return Ok(());
-    }
-    std::fs::write(path, format!("{old}{OPTIONS_KEY}=--insecure\n")).map_err(failed)?;
-    super::say(&format!("wrote {OPTIONS_KEY}=--insecure to {}", path.display()));
     Ok(())
 }
 

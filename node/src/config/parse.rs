@@ -11,7 +11,7 @@ use super::{Config, ConfigError, DEFAULT_PATH};
 /// What every variable begins with.
 const PREFIX: &str = "MUSTER_";
 /// Sections that variables may set.
-const SECTIONS: [&str; 5] = ["node", "http", "timing", "guard", "log"];
+const SECTIONS: [&str; 6] = ["node", "admin", "http", "timing", "guard", "log"];
 
 /// Reads the configuration. Without `path` the default file is read if it exists.
 ///
@@ -121,15 +121,14 @@ mod tests {
     }
 
     #[test]
-    fn an_open_address_needs_insecure() {
-        let config = load_text("[node]\nname = \"n1\"\nlisten = [\"10.0.0.1:7420\"]\n", &[]).unwrap();
-        assert!(matches!(config.check(false), Err(ConfigError::NotLoopback { .. })));
-        assert!(config.check(true).is_ok());
+    fn users_may_have_addresses_of_their_own() {
+        let config = load_text("[admin]\nlisten = [\"10.0.0.1:7430\"]\n", &[]).unwrap();
+        assert_eq!(config.admin.listen.len(), 1);
     }
 
     #[test]
     fn a_timing_that_breaks_the_inequality_is_refused() {
         let config = load_text("[timing]\nlease_ttl_ms = 500\n", &[]).unwrap();
-        assert!(matches!(config.check(false), Err(ConfigError::Timing(_))));
+        assert!(matches!(config.check(), Err(ConfigError::Timing(_))));
     }
 }

@@ -269,6 +269,7 @@ mod tests {
                 lost: absent_s.is_none().then_some(lost),
                 boot: None,
                 joined: Stamp(0),
+                certificates: muster_core::state::trust::Certificates::default(),
             };
             state.nodes.insert(id, node);
             if let Some(absent_s) = absent_s {

@@ -1,14 +1,17 @@
 //! A small client of the operator's API for `muster dev`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use muster_proto::v1;
 use muster_proto::v1::cluster_client::ClusterClient;
+use muster_tls::{Credentials, KeyPair};
 use tonic::transport::Channel;
 
 use super::DevError;
 use crate::clock;
-use crate::peers::connect;
+use crate::command::local::local_channel;
+use crate::security::issue;
 
 /// Between two looks at the status.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
@@ -21,9 +24,33 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub(super) fn new(addresses: Vec<String>) -> Self {
-        let channels = addresses.iter().filter_map(|a| connect(a).ok());
+    /// Of the agents behind these sockets: whoever runs them may do everything there.
+    pub(super) fn new(sockets: Vec<PathBuf>) -> Self {
+        let channels = sockets.into_iter().map(|socket| local_channel(&socket));
         Self { agents: channels.map(ClusterClient::new).collect() }
+    }
+
+    /// A user with a certificate, as a context file.
+    pub(super) async fn create_user(&self, name: &str) -> Result<String, DevError> {
+        let broken = |e: muster_tls::CertificateError| DevError::Broken(e.to_string());
+        let key = KeyPair::generate().map_err(broken)?;
+        let request = v1::IssueUserRequest {
+            request: None,
+            name: name.to_owned(),
+            role: v1::UserRole::Admin.into(),
+            life_ms: 0,
+            certificate_request: key.request().map_err(broken)?.into(),
+        };
+        let issued = self
+            .ask("user create", |mut c| {
+                let request = request.clone();
+                async move { c.issue_user(request).await }
+            })
+            .await?;
+        let certificates = issue::issued_from_proto(&issued.certificates.unwrap_or_default());
+        let certificates = certificates.map_err(broken)?;
+        let credentials = Credentials::new(key, certificates.chain, certificates.trust).map_err(broken)?;
+        Ok(credentials.to_context(&issued.addresses))
     }
 
     /// The first answer to a call that any agent gives; agents that can't be reached are passed over.

@@ -73,8 +73,9 @@ impl DevCluster {
         &self.nodes
     }
 
-    pub(super) fn addresses(&self) -> Vec<String> {
-        self.nodes.iter().map(|n| n.grpc.to_string()).collect()
+    /// The agents' sockets.
+    pub(super) fn sockets(&self) -> Vec<PathBuf> {
+        self.nodes.iter().map(|n| n.dir.join("run").join("api.sock")).collect()
     }
 
     pub(super) fn http_address(&self) -> SocketAddr {
@@ -91,10 +92,15 @@ impl DevCluster {
         }
     }
 
-    pub(super) fn write_context(&self) -> Result<PathBuf, DevError> {
+    /// Keeps a context; it holds a key, so it is for its owner alone.
+    pub(super) fn write_context(&self, text: &str) -> Result<PathBuf, DevError> {
+        use std::io::Write;
+        use std::os::unix::fs::OpenOptionsExt;
         let path = self.dir.join(CONTEXT_FILE);
-        let text = format!("endpoints = {:?}\n", self.addresses());
-        std::fs::write(&path, text).map_err(DevError::io(format!("{}", path.display())))?;
+        let file =
+            std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .map_err(DevError::io(format!("{}", path.display())))?;
         Ok(path)
     }
 
@@ -115,8 +121,8 @@ impl DevCluster {
     pub(super) fn start_first(&mut self) -> Result<(), DevError> {
         let config = self.nodes[0].config()?;
         if crate::seed::Seed::read(&config.node.data_dir).ok().flatten().is_none() {
-            let made = init::prepare(&config, false, "dev")
-                .map_err(|e| DevError::Broken(format!("init failed: {e}")))?;
+            let made =
+                init::prepare(&config, "dev").map_err(|e| DevError::Broken(format!("init failed: {e}")))?;
             self.token = made.token;
         }
         self.nodes[0].start(&self.exe)
@@ -129,7 +135,7 @@ impl DevCluster {
             let config = node.config()?;
             if crate::seed::Seed::read(&config.node.data_dir).ok().flatten().is_none() {
                 let agents = std::slice::from_ref(&first);
-                join::join(&config, false, &self.token, agents)
+                join::join(&config, &self.token, agents)
                     .await
                     .map_err(|e| DevError::Broken(format!("{} could not join: {e}", node.name)))?;
             }

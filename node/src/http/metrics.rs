@@ -8,6 +8,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use muster_tls::Certificate;
 
 use crate::api;
 use crate::handles::Handles;
@@ -52,6 +53,11 @@ fn describe() {
     describe_gauge!("muster_node_memory_used_bytes", "Memory reserved on a node.");
     describe_counter!("muster_heartbeats_answered_total", "Heartbeats that this voter answered.");
     describe_counter!("muster_heartbeats_rejected_total", "Datagrams that did not verify.");
+    describe_counter!("muster_refused_total", "Connections and calls that were refused, by reason.");
+    describe_gauge!(
+        "muster_certificate_end_timestamp_seconds",
+        "When this node's certificate ends, and the earliest end of a trusted CA."
+    );
     describe_gauge!("muster_revision", "The revision of this node's copy of the state.");
     describe_counter!("muster_history_dropped_events_total", "Events that the history could not keep.");
 }
@@ -95,6 +101,16 @@ fn agent(handles: &Handles) {
     counter!("muster_heartbeats_answered_total").absolute(counters.answered.load(Ordering::Relaxed));
     counter!("muster_heartbeats_rejected_total").absolute(counters.rejected.load(Ordering::Relaxed));
     counter!("muster_history_dropped_events_total").absolute(handles.history.dropped());
+    for (reason, count) in handles.rejections.counts() {
+        counter!("muster_refused_total", "reason" => reason).absolute(count);
+    }
+    let seconds = |stamp: muster_core::time::Stamp| float(stamp.0 / 1000);
+    if let Some(own) = handles.live.as_ref().map(muster_tls::Live::credentials) {
+        gauge!("muster_certificate_end_timestamp_seconds", "of" => "node").set(seconds(own.identity().ends));
+        if let Some(ends) = own.trust().authorities().iter().map(Certificate::ends).min() {
+            gauge!("muster_certificate_end_timestamp_seconds", "of" => "ca").set(seconds(ends));
+        }
+    }
     let sessions = handles.published.state.borrow().sessions.len();
     gauge!("muster_sessions").set(float(u64::try_from(sessions).unwrap_or(u64::MAX)));
     let healths = handles.healths.borrow().clone();

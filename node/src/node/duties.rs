@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::command::{self, Bootstrap, Command, NodeDescription, TokenGrant};
-use muster_core::id::{ClusterId, Incarnation, NodeId, NodeName};
+use muster_core::command::{
+    self, AuthorityKey, Bootstrap, Command, NewAuthority, NodeDescription, TokenGrant,
+};
+use muster_core::id::{ClusterId, Incarnation, NodeId, NodeName, RequestId};
 use muster_core::lease::voter::VoterIdentity;
 use muster_core::refusal::Refusal;
 use muster_core::state::State;
@@ -12,8 +14,9 @@ use muster_core::time::{Stamp, Timing};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::proposer::Proposer;
+use crate::proposer::{Proposer, SUBMIT_TIMEOUT};
 use crate::raft::{Peer, RaftHandle, Role};
+use crate::security::store::Store;
 use crate::seed::FirstToken;
 use crate::storage::directory::Identity;
 use crate::submit::{Submit, SubmitError};
@@ -117,6 +120,7 @@ pub(super) struct Bootstrapping {
     pub(super) timing: Timing,
     pub(super) description: NodeDescription,
     pub(super) token: FirstToken,
+    pub(super) store: Store,
 }
 
 /// Makes the cluster: the first start after `muster init`, or a later one if that was cut short.
@@ -124,15 +128,21 @@ pub(super) async fn bootstrap(
     wish: Bootstrapping,
     raft: RaftHandle,
     proposer: Proposer,
+    state: watch::Receiver<Arc<State>>,
     stop: CancellationToken,
 ) {
     tokio::select! {
         () = stop.cancelled() => {}
-        () = make_cluster(wish, raft, proposer) => {}
+        () = make_cluster(wish, raft, proposer, state) => {}
     }
 }
 
-async fn make_cluster(wish: Bootstrapping, raft: RaftHandle, proposer: Proposer) {
+async fn make_cluster(
+    wish: Bootstrapping,
+    raft: RaftHandle,
+    proposer: Proposer,
+    state: watch::Receiver<Arc<State>>,
+) {
     if raft.status().peers.is_empty() {
         let peer =
             Peer { name: wish.identity.node_name.clone(), addresses: wish.description.addresses.clone() };
@@ -156,6 +166,9 @@ async fn make_cluster(wish: Bootstrapping, raft: RaftHandle, proposer: Proposer)
     if !done(&proposer, bootstrap).await {
         return;
     }
+    if !hand_over_authority(&wish.store, &proposer, state).await {
+        return;
+    }
     let Some(hash) = hash_from_hex(&wish.token.hash) else {
         tracing::error!("seed.json holds a token hash that is not valid: create another token");
         return;
@@ -168,6 +181,50 @@ async fn make_cluster(wish: Bootstrapping, raft: RaftHandle, proposer: Proposer)
         uses: wish.token.uses,
     };
     done(&proposer, Command::CreateToken(grant)).await;
+}
+
+/// The CA that `muster init` made moves into the replicated state, and is not kept in a file beside it.
+pub(super) async fn hand_over_authority(
+    store: &Store,
+    proposer: &Proposer,
+    mut state: watch::Receiver<Arc<State>>,
+) -> bool {
+    let authority = match store.authority() {
+        Ok(Some(authority)) => authority,
+        Ok(None) => return true,
+        Err(error) => {
+            tracing::error!(%error, "the cluster's CA can't be read: run 'muster init' again with an empty data_dir");
+            return false;
+        }
+    };
+    let new = NewAuthority {
+        certificate: authority.certificate().der().as_ref().into(),
+        introduction: None,
+        key: AuthorityKey(authority.key_der().into()),
+    };
+    // A retry is the same request, which is applied once.
+    let request = RequestId { client: u64::from_le_bytes(*b"first CA"), seq: 1 };
+    loop {
+        match state.wait_for(|state| state.cluster.is_some()).await {
+            // An earlier start handed it over, and was cut short then.
+            Ok(state) if !state.authorities.is_empty() => break,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+        let command = Command::AddAuthority(new.clone());
+        match proposer.submit_for("muster", request, command, SUBMIT_TIMEOUT).await {
+            Ok(_) => break,
+            Err(SubmitError::Refused(refusal)) => {
+                tracing::error!(%refusal, "the cluster has no CA");
+                return false;
+            }
+            Err(SubmitError::Unavailable(_)) => tokio::time::sleep(PAUSE).await,
+        }
+    }
+    if let Err(error) = store.forget_authority() {
+        tracing::warn!(%error, "the file with the CA's key could not be removed");
+    }
+    true
 }
 
 /// Submits until it is applied; what an earlier start did already counts as done.

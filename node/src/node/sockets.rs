@@ -7,13 +7,14 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::NodeError;
 use crate::config::Config;
+use crate::security::principal::Door;
 
 /// Room for bursts of heartbeats while the thread is not running.
 const UDP_BUFFER_BYTES: usize = 4 << 20;
 
 /// The listeners.
 pub(super) struct Sockets {
-    pub(super) tcp: Vec<TcpListener>,
+    pub(super) tcp: Vec<(TcpListener, Door)>,
     pub(super) udp: Vec<UdpSocket>,
     pub(super) http: Vec<TcpListener>,
     pub(super) unix: Option<UnixListener>,
@@ -21,7 +22,11 @@ pub(super) struct Sockets {
 
 impl Sockets {
     pub(super) async fn open(config: &Config) -> Result<Self, NodeError> {
-        let tcp = bind_all(&config.node.listen).await?;
+        let agents = if config.admin.listen.is_empty() { Door::Any } else { Door::Agents };
+        let mut tcp = Vec::new();
+        for (addresses, door) in [(&config.node.listen, agents), (&config.admin.listen, Door::Users)] {
+            tcp.extend(bind_all(addresses).await?.into_iter().map(|listener| (listener, door)));
+        }
         let http = bind_all(&config.http.listen).await?;
         let udp = heartbeat_addresses(config)?.into_iter().map(bind_udp).collect::<Result<_, _>>()?;
         let unix = Some(bind_unix(config)?);

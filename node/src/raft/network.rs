@@ -25,10 +25,11 @@ use prost::Message;
 use tonic::metadata::BinaryMetadataValue;
 use tonic::transport::Channel;
 
-use self::link::{Dial, Link, Links};
+use self::link::{Link, Links};
 use super::state_machine::Snapshot;
 use super::types::{Peer, TypeConfig, Vote};
 use super::wire::{self, WireError};
+use crate::security::dial::Dial;
 use crate::storage::snapshot::SnapshotFile;
 
 /// The largest message between peers: a batch of entries, which is cut at 1 MiB unless a single command is

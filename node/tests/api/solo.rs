@@ -8,21 +8,33 @@ use muster::acks::Acks;
 use muster::agent;
 use muster::agent::guard_door::LocalGuard;
 use muster::api;
+use muster::clock;
 use muster::handles::{Handles, Healths};
 use muster::http;
-use muster::peers::{self, Peers, PlainLink};
+use muster::peers::{self, Peers};
 use muster::proposer::Proposer;
-use muster::raft::{self, Group, Peer, PlainDial};
+use muster::raft::{self, Group, Peer};
 use muster::replica::NodeReplica;
+use muster::security::dial::SecureDial;
+use muster::security::gate::Gate;
+use muster::security::join_rate::JoinRate;
+use muster::security::listen::Entrance;
+use muster::security::principal::Door;
+use muster::security::rejections::Rejections;
 use muster::storage::history::History;
 use muster::submit::Submit;
-use muster_core::command::{Bootstrap, Command, NodeDescription};
-use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, NodeName};
+use muster_core::command::{
+    AddNode, AuthorityKey, Bootstrap, Command, NewAuthority, NewCertificate, NodeDescription, Role,
+    TokenGrant, UserRole,
+};
+use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, NodeName, UserName};
 use muster_core::lease::voter::VoterIdentity;
 use muster_core::time::Timing;
 use muster_proto::v1;
 use muster_proto::v1::cluster_client::ClusterClient;
+use muster_proto::v1::joining_client::JoiningClient;
 use muster_proto::v1::node_link_client::NodeLinkClient;
+use muster_tls::{Authority, Credentials, Expected, KeyPair, Live, Pinned, SecureConnector, Subject};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
@@ -30,7 +42,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
-const CLUSTER: ClusterId = ClusterId(0x5010);
+pub const CLUSTER: ClusterId = ClusterId(0x5010);
 const ME: NodeId = NodeId(1);
 /// A test that hangs has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -42,6 +54,8 @@ pub struct Solo {
     http: String,
     stop: CancellationToken,
     servers: JoinSet<()>,
+    pub authority: Authority,
+    pub rejections: Rejections,
     _fenced: mpsc::Receiver<muster_core::id::SessionId>,
     _healths: watch::Sender<Healths>,
     _directory: tempfile::TempDir,
@@ -65,6 +79,9 @@ impl Solo {
         let http_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let http_address = http_listener.local_addr().unwrap().to_string();
+        let authority = Authority::generate(CLUSTER, clock::wall_now()).unwrap();
+        let live = Live::new(credentials(&authority, Subject::Node(ME), 1)).unwrap();
+        let rejections = Rejections::default();
         let history = History::open(&directory.path().join("history"));
         let identity =
             VoterIdentity { cluster: CLUSTER, incarnation: Incarnation(1), node: ME, boot: BootId(11) };
@@ -75,14 +92,14 @@ impl Solo {
             group: Group { cluster_id: CLUSTER.0, incarnation: 1 },
             timing: Timing::FAST,
             directory: directory.path().join("raft"),
-            dialer: Arc::new(PlainDial),
+            dialer: Arc::new(SecureDial(live.clone())),
             gate: Arc::new(acks.clone()),
             replica: Box::new(replica),
             snapshot_every: raft::SNAPSHOT_EVERY,
         })
         .await
         .unwrap();
-        let peers = Peers::new(published.state.clone(), Arc::new(PlainLink));
+        let peers = Peers::new(published.state.clone(), Arc::new(SecureDial(live.clone())));
         let proposer = Proposer::new(ME, "n1", raft.clone(), peers.clone(), published.state.clone());
         let options = agent::Options {
             node: ME,
@@ -95,7 +112,12 @@ impl Solo {
         let agent = agent::start(options, published.state.clone(), Arc::new(proposer.clone()));
         let (fenced, fenced_receiver) = mpsc::channel(1);
         let (healths, healths_receiver) = watch::channel(Healths::default());
+        let state = published.state.clone();
         let handles = Handles {
+            gate: Gate::new(ME, state.clone(), rejections.clone()),
+            joins: JoinRate::default(),
+            live: Some(live.clone()),
+            rejections: rejections.clone(),
             me: ME,
             name: "n1".into(),
             data_dir: directory.path().to_owned(),
@@ -112,9 +134,15 @@ impl Solo {
         };
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();
-        servers.spawn(api::serve(handles.clone(), api::tcp(vec![listener]), None, service, stop.clone()));
+        let entrance = Entrance::new(live, state, rejections.clone());
+        let secured = entrance.open(vec![(listener, Door::Any)], &stop);
+        let socket = directory.path().join("api.sock");
+        let unix = tokio::net::UnixListener::bind(&socket).unwrap();
+        servers.spawn(api::serve(handles.clone(), secured, Some(unix), service, stop.clone()));
         servers.spawn(http::serve(handles.clone(), vec![http_listener], stop.clone()));
         let solo = Self {
+            authority,
+            rejections,
             handles,
             address,
             http: http_address,
@@ -141,8 +169,14 @@ impl Solo {
             node_name: NodeName::new("n1").unwrap(),
         };
         self.handles.proposer.submit(Command::Bootstrap(bootstrap)).await.unwrap();
+        let authority = NewAuthority {
+            certificate: self.authority.certificate().der().as_ref().into(),
+            introduction: None,
+            key: AuthorityKey(self.authority.key_der().into()),
+        };
+        self.handles.proposer.submit(Command::AddAuthority(authority)).await.unwrap();
         let mut state = self.handles.published.state.clone();
-        state.wait_for(|state| state.cluster.is_some() && state.membership.contains(ME)).await.unwrap();
+        state.wait_for(|state| !state.authorities.is_empty() && state.membership.contains(ME)).await.unwrap();
     }
 
     /// Puts this start of the voter on record, as an agent's own duty does.
@@ -152,19 +186,81 @@ impl Solo {
         self.handles.proposer.submit(up).await.unwrap();
     }
 
+    /// How far its state is.
+    pub fn revision(&self) -> u64 {
+        self.handles.published.state.borrow().revision.0
+    }
+
     /// Where its API listens.
     pub fn address(&self) -> String {
         self.address.clone()
     }
 
-    /// An operator.
-    pub fn cluster(&self) -> ClusterClient<Channel> {
-        ClusterClient::new(peers::connect(&self.address).unwrap())
+    /// Writes a command, as the agent itself.
+    pub async fn write(&self, command: Command) -> u64 {
+        self.handles.proposer.submit(command).await.unwrap().revision.0
     }
 
-    /// Another agent.
+    /// A process of this host that may do everything.
+    pub fn cluster(&self) -> ClusterClient<Channel> {
+        ClusterClient::new(self.local())
+    }
+
+    /// The local socket.
+    pub fn local(&self) -> Channel {
+        let socket = self._directory.path().join("api.sock");
+        tonic::transport::Endpoint::from_shared(format!("unix:{}", socket.display())).unwrap().connect_lazy()
+    }
+
+    /// A channel to this agent with credentials.
+    pub fn with(&self, credentials: Credentials) -> Channel {
+        let live = Live::new(credentials).unwrap();
+        let connector = SecureConnector::new(live, &self.address, Expected::Node(ME));
+        muster_tls::channel(&peers::settings(&self.address).unwrap(), connector)
+    }
+
+    /// A channel without any, knowing the CA's pin.
+    pub fn stranger(&self) -> Channel {
+        let pinned = Pinned::new(self.authority.certificate().pin()).unwrap();
+        let connector = SecureConnector::pinned(&pinned, &self.address);
+        muster_tls::channel(&peers::settings(&self.address).unwrap(), connector)
+    }
+
+    /// Credentials by this cluster's CA.
+    pub fn credentials(&self, subject: Subject, certificate: u64) -> Credentials {
+        credentials(&self.authority, subject, certificate)
+    }
+
+    /// A user that exists, with its certificate.
+    pub async fn user(&self, name: &str, role: UserRole) -> Credentials {
+        let name = UserName::new(name).unwrap();
+        let life = Duration::from_secs(3600);
+        let new = NewCertificate::User { name: name.clone(), role, life };
+        let id = self.write(Command::IssueCertificate(new)).await;
+        self.credentials(Subject::User { name, role }, id)
+    }
+
+    /// A node that exists, with its certificate.
+    pub async fn node(&self, name: &str, role: Role) -> (NodeId, Credentials) {
+        let hash = *blake3::hash(name.as_bytes()).as_bytes();
+        let (id, expires) = (name.to_owned(), muster_core::time::Stamp(u64::MAX));
+        self.write(Command::CreateToken(TokenGrant { id, hash, role, expires, uses: 1 })).await;
+        let description =
+            NodeDescription { addresses: vec!["127.0.0.1:1".to_owned()], ..NodeDescription::default() };
+        let name = NodeName::new(name).unwrap();
+        let add = AddNode { name, description, role, token_hash: hash };
+        let id = self.write(Command::AddNode(add)).await;
+        (NodeId(id), self.credentials(Subject::Node(NodeId(id)), id))
+    }
+
+    /// This node, as another process with its credentials would speak.
     pub fn link(&self) -> NodeLinkClient<Channel> {
-        NodeLinkClient::new(peers::connect(&self.address).unwrap())
+        NodeLinkClient::new(self.with(self.credentials(Subject::Node(ME), 1)))
+    }
+
+    /// A host that asks to join.
+    pub fn joining(&self) -> JoiningClient<Channel> {
+        JoiningClient::new(self.stranger())
     }
 
     /// What an agent of this cluster says of itself.
@@ -192,6 +288,29 @@ impl Solo {
         tokio::time::timeout(PATIENCE, ended).await.expect("the servers end in time");
         self.handles.raft.shutdown().await;
     }
+}
+
+/// Credentials that hold from yesterday until tomorrow.
+pub fn credentials(authority: &Authority, subject: Subject, certificate: u64) -> Credentials {
+    let now = clock::wall_now();
+    let day = Duration::from_secs(24 * 3600);
+    between(authority, subject, certificate, muster_core::time::Stamp(now.0 - 86_400_000), now.plus(day))
+}
+
+/// Credentials that hold between two times.
+pub fn between(
+    authority: &Authority,
+    subject: Subject,
+    certificate: u64,
+    begins: muster_core::time::Stamp,
+    ends: muster_core::time::Stamp,
+) -> Credentials {
+    let certificate = muster_core::id::CertificateId(certificate);
+    let identity = muster_tls::Identity { cluster: CLUSTER, subject, certificate, begins, ends };
+    let key = KeyPair::generate().unwrap();
+    let own = authority.sign(&key.request().unwrap(), &identity).unwrap();
+    let trust = muster_tls::Trust::new(CLUSTER, vec![authority.certificate().clone()]);
+    Credentials::new(key, vec![own, authority.certificate().clone()], trust).unwrap()
 }
 
 /// An exclusive service of one process, that requires these labels.

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use muster::raft::{
-    FatalApply, Frozen, Group, MembershipView, Options, Peer, PlainDial, Position, RaftHandle, RecordReader,
+    FatalApply, Frozen, Group, MembershipView, Options, Peer, Position, RaftHandle, RecordReader,
     RecordWriter, Replica, Reply, SnapshotError, StartError, VoterGate,
 };
 use muster_core::time::Timing;
 use tokio::net::TcpListener;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
@@ -112,6 +113,35 @@ impl VoterGate for Gate {
     }
 }
 
+/// Reaches peers without encryption. Exists in tests alone.
+pub struct PlainDial;
+
+impl muster::security::dial::Dial for PlainDial {
+    fn dial(
+        &self,
+        settings: &tonic::transport::Endpoint,
+        _address: &str,
+        _expected: muster_tls::Expected,
+    ) -> tonic::transport::Channel {
+        settings.connect_lazy()
+    }
+}
+
+/// Believes callers who they say they are: what a certificate proves is another test's matter.
+#[expect(clippy::result_large_err, reason = "an interceptor's type")]
+fn believe(mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+    use muster::security::principal::{Caller, Door, Principal};
+    use prost::Message;
+    let origin = request.metadata().get_bin("muster-origin-bin").and_then(|value| value.to_bytes().ok());
+    if let Some(origin) = origin.and_then(|bytes| muster_proto::v1::RaftOrigin::decode(bytes).ok()) {
+        let id = muster_core::id::NodeId(origin.from);
+        let certificate = muster_core::id::CertificateId(origin.from);
+        let principal = Principal::Node { id, certificate, ends: muster_core::time::Stamp(u64::MAX) };
+        request.extensions_mut().insert(Caller { principal, remote: None, door: Door::Any });
+    }
+    Ok(request)
+}
+
 /// A running node.
 pub struct Node {
     pub id: u64,
@@ -158,13 +188,15 @@ impl Node {
         })
         .await?;
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let serving = Server::builder().add_service(service.into_server()).serve_with_incoming_shutdown(
-            // Without this every answer waits for the peer's delayed acknowledgement.
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            async {
-                drop(stopped.await);
-            },
-        );
+        let serving = Server::builder()
+            .add_service(InterceptedService::new(service.into_server(), believe))
+            .serve_with_incoming_shutdown(
+                // Without this every answer waits for the peer's delayed acknowledgement.
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                async {
+                    drop(stopped.await);
+                },
+            );
         let server = tokio::spawn(async move { serving.await.unwrap() });
         Ok(Self { id, address, raft, gate, published, stop, server })
     }

@@ -18,6 +18,10 @@ use crate::slot::{
     stopped_to_proto,
 };
 use crate::spec::{spec_from_proto, spec_to_proto};
+use crate::trust::{
+    holder_from_proto, holder_to_proto, new_authority_from_proto, new_authority_to_proto,
+    new_certificate_from_proto, new_certificate_to_proto, user_of,
+};
 
 pub(crate) fn command_to_proto(command: &Command) -> Wire {
     match command {
@@ -50,6 +54,11 @@ pub(crate) fn command_to_proto(command: &Command) -> Wire {
         Command::CreateToken(grant) => Wire::CreateToken(token_to_proto(grant)),
         Command::RevokeToken { id } => Wire::RevokeToken(v1::RevokeToken { id: id.clone() }),
         Command::SetTiming(timing) => Wire::SetTiming(timing_to_proto(timing)),
+        Command::AddAuthority(new) => Wire::AddAuthority(new_authority_to_proto(new)),
+        Command::RetireAuthority { forced } => Wire::RetireAuthority(v1::RetireAuthority { forced: *forced }),
+        Command::IssueCertificate(new) => Wire::IssueCertificate(new_certificate_to_proto(new)),
+        Command::RevokeCertificates(holder) => Wire::RevokeCertificates(holder_to_proto(holder)),
+        Command::RemoveUser { name } => Wire::RemoveUser(v1::UserRef { name: name.to_string() }),
         Command::PutServices { services, if_revision } => Wire::PutServices(v1::PutServices {
             services: services.iter().map(spec_to_proto).collect(),
             if_revision: if_revision.map(|revision| revision.0),
@@ -117,6 +126,11 @@ pub(crate) fn command_from_proto(command: Wire) -> Result<Command, DecodeError> 
         Wire::CreateToken(grant) => Command::CreateToken(token_from_proto(grant)?),
         Wire::RevokeToken(revoke) => Command::RevokeToken { id: revoke.id },
         Wire::SetTiming(timing) => Command::SetTiming(timing_from_proto(&timing)),
+        Wire::AddAuthority(new) => Command::AddAuthority(new_authority_from_proto(&new)),
+        Wire::RetireAuthority(retire) => Command::RetireAuthority { forced: retire.forced },
+        Wire::IssueCertificate(new) => Command::IssueCertificate(new_certificate_from_proto(new)?),
+        Wire::RevokeCertificates(holder) => Command::RevokeCertificates(holder_from_proto(holder)?),
+        Wire::RemoveUser(user) => Command::RemoveUser { name: user_of(&user, "remove_user.name")? },
         Wire::PutServices(put) => Command::PutServices {
             services: put.services.into_iter().map(spec_from_proto).collect::<Result<_, _>>()?,
             if_revision: put.if_revision.map(Revision),

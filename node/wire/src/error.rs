@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_core::id::{NameError, NodeName, ServiceName, TaskName};
+use muster_core::id::{NameError, NodeName, ServiceName, TaskName, UserName};
 
 /// Why a message could not be understood.
 #[derive(Debug, thiserror::Error)]
@@ -79,6 +79,10 @@ pub(crate) fn service_names(names: &[String], field: &'static str) -> Result<Vec
 
 pub(crate) fn node_name(name: &str, field: &'static str) -> Result<NodeName, DecodeError> {
     NodeName::new(name).map_err(|source| DecodeError::Name { field, source })
+}
+
+pub(crate) fn user_name(name: &str, field: &'static str) -> Result<UserName, DecodeError> {
+    UserName::new(name).map_err(|source| DecodeError::Name { field, source })
 }
 
 pub(crate) fn task_name(name: &str, field: &'static str) -> Result<TaskName, DecodeError> {

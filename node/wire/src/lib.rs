@@ -16,6 +16,7 @@ mod session;
 mod slot;
 mod snapshot;
 mod spec;
+mod trust;
 
 pub use error::DecodeError;
 pub use event::event_to_proto;
@@ -25,7 +26,7 @@ pub use node::{
     role_to_proto, timing_from_proto, timing_to_proto, token_from_proto, token_to_proto,
 };
 pub use plan::{plan_from_proto, plan_to_proto};
-pub use proposal::redact::{carries_session_key, redact_proposal};
+pub use proposal::redact::{carries_secret, redact_proposal};
 pub use proposal::{
     decode_proposal, encode_proposal, proposal_from_proto, proposal_to_proto, request_from_proto,
     request_to_proto,
@@ -37,3 +38,4 @@ pub use snapshot::read::StateReader;
 pub use snapshot::write::write_state;
 pub use snapshot::{STATE_VERSION, SessionKeys, SnapshotError};
 pub use spec::{spec_from_proto, spec_to_proto};
+pub use trust::{user_role_from_proto, user_role_to_proto};

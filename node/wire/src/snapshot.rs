@@ -10,10 +10,10 @@ use crate::error::DecodeError;
 /// The version of the records that this Muster writes; it reads this one and older ones.
 pub const STATE_VERSION: u32 = 1;
 
-/// Whether a reader may see the sessions' keys.
+/// Whether a reader may see the keys of sessions and CAs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionKeys {
-    /// A voter, or this host's own disk.
+    /// A member of Raft, or this host's own disk.
     Include,
     /// Anyone else.
     Redact,

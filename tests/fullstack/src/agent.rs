@@ -14,7 +14,11 @@ use muster::command::init;
 use muster::config::Config;
 use muster::node::ground::Ground;
 use muster::node::{self, RunOptions};
-use muster::raft::Dial;
+use muster::peers;
+use muster::security::dial::Dial;
+use muster::security::principal::Principal;
+use muster::security::rejections::Rejections;
+use muster::security::store::Store;
 use muster::seed::Seed;
 use muster::storage::directory::{DataDirectory, Identity};
 use muster::storage::history::History;
@@ -22,14 +26,15 @@ use muster_core::command::NodeDescription;
 use muster_core::id::SessionId;
 use muster_core::time::Timing;
 use muster_proto::v1;
-use muster_proto::v1::node_link_client::NodeLinkClient;
+use muster_proto::v1::joining_client::JoiningClient;
+use muster_tls::Expected;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::disk::Disk;
 use crate::machine::Place;
-use crate::network::{Network, SimDial, SimUdp};
+use crate::network::{Network, SimDial, SimUdp, node};
 use crate::process::Exit;
 
 /// How often the voter's half is told that it is awake; as the product's own thread does.
@@ -88,7 +93,9 @@ pub fn config(place: &Place, profile: &str) -> Config {
 /// # Errors
 /// When the data directory can't be used.
 pub fn init(place: &Place, profile: &str) -> Result<String, String> {
-    let made = init::prepare(&config(place, profile), true, "simulated").map_err(|e| e.to_string())?;
+    let made = init::prepare(&config(place, profile), "simulated").map_err(|e| e.to_string())?;
+    // Nothing is encrypted here, and signatures would differ from run to run: this cluster does without a CA.
+    Store::new(&place.data_dir).forget_authority().map_err(|e| e.to_string())?;
     Ok(made.token)
 }
 
@@ -104,7 +111,9 @@ pub async fn run(setting: Setting) -> Exit {
         join(&setting, &config, &invitation, &mut directory).await?;
     }
     let incoming = setting.network.listen(setting.place.agent()).map_err(|e| e.to_string())?;
-    let dialer = Arc::new(SimDial { network: setting.network.clone(), from: setting.place.ip() });
+    let id = directory.identity().map_or(0, |identity| identity.node_id);
+    let who = node(id);
+    let dialer = Arc::new(SimDial { network: setting.network.clone(), from: setting.place.ip(), who });
     let (network, place) = (setting.network.clone(), setting.place.clone());
     let ground = Ground {
         log: setting.disk.open(),
@@ -113,7 +122,9 @@ pub async fn run(setting: Setting) -> Exit {
         raft_dialer: Arc::clone(&dialer) as Arc<dyn Dial>,
         agent_dialer: dialer,
         guard: Arc::new(Door { network: network.clone(), place: place.clone() }),
-        incoming,
+        incoming: Box::new(move |_, _| incoming),
+        rejections: Rejections::default(),
+        live: None,
         unix: None,
         http: Vec::new(),
         heartbeats: Box::new(move |acks, fenced| {
@@ -122,7 +133,7 @@ pub async fn run(setting: Setting) -> Exit {
             Ok(Box::new(AbortOnDropHandle::new(answering)) as Box<dyn Send>)
         }),
     };
-    let options = RunOptions { config, insecure: true, guard_exe: PathBuf::new(), autostart_guard: false };
+    let options = RunOptions { config, guard_exe: PathBuf::new(), autostart_guard: false };
     node::run_on(options, directory, ground, setting.stop).await.map_err(|e| e.to_string())
 }
 
@@ -148,7 +159,8 @@ async fn join(
     invitation: &Invitation,
     directory: &mut DataDirectory,
 ) -> Exit {
-    let dialer = SimDial { network: setting.network.clone(), from: setting.place.ip() };
+    let (network, who) = (setting.network.clone(), Principal::Stranger);
+    let dialer = SimDial { network, from: setting.place.ip(), who };
     let description = NodeDescription {
         addresses: vec![setting.place.agent().to_string()],
         capacity: config.capacity(),
@@ -161,20 +173,21 @@ async fn join(
         name: setting.place.name.clone(),
         description: Some(muster_wire::description_to_proto(&description)),
         role: v1::Role::Auto.into(),
-        request: Some(v1::RequestId { client: u64::from(setting.place.number) << 32, seq: 1 }),
+        ..v1::JoinRequest::default()
     };
+    let mut rounds = 1u64;
     let reply = 'joined: loop {
         for agent in &invitation.agents {
-            let channel = dialer.dial(agent).map_err(|e| e.to_string())?;
-            let mut link = NodeLinkClient::new(channel);
-            match tokio::time::timeout(JOIN_TIMEOUT, link.join(request.clone())).await {
+            let settings = peers::settings(agent).map_err(|e| e.to_string())?;
+            let mut joining = JoiningClient::new(dialer.dial(&settings, agent, Expected::AnyNode));
+            match tokio::time::timeout(JOIN_TIMEOUT, joining.join(request.clone())).await {
                 Ok(Ok(reply)) => break 'joined reply.into_inner(),
                 Ok(Err(status)) => {
                     tracing::info!(agent, status = status.message(), "could not join yet");
-                    // A refusal is remembered under the request's number; without one the try may yet be applied.
-                    let refused = status.metadata().contains_key(EXIT_KEY);
-                    if let Some(id) = request.request.as_mut().filter(|_| refused) {
-                        id.seq += 1;
+                    // A refusal is remembered with the words of the request; without one the try may yet be applied.
+                    if status.metadata().contains_key(EXIT_KEY) {
+                        request.certificate_request = rounds.to_be_bytes().to_vec().into();
+                        rounds += 1;
                     }
                 }
                 Err(_) => tracing::info!(agent, "no answer"),

@@ -11,10 +11,11 @@ mod udp;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use muster::security::principal::Principal;
 use muster_tests::sim::rng::Rng;
 
 use self::fabric::Fabric;
-pub use self::tcp::{Incoming, SimDial, SimStream};
+pub use self::tcp::{Incoming, SimDial, SimStream, node};
 pub use self::udp::SimUdp;
 
 const MS: u64 = 1_000_000;
@@ -114,7 +115,20 @@ impl Network {
     /// # Errors
     /// When nobody listens there; while the host can't be reached it waits.
     pub async fn connect(&self, from: IpAddr, to: SocketAddr) -> std::io::Result<SimStream> {
-        tcp::connect(self.clone(), from, to).await
+        self.connect_as(from, to, Principal::Stranger).await
+    }
+
+    /// Connects as somebody.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_as(
+        &self,
+        from: IpAddr,
+        to: SocketAddr,
+        who: Principal,
+    ) -> std::io::Result<SimStream> {
+        tcp::connect(self.clone(), from, to, who).await
     }
 
     /// A socket for datagrams.

@@ -10,12 +10,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use muster::raft::Dial;
+use muster::peers;
+use muster::security::dial::Dial;
+use muster::security::principal::Principal;
 use muster_core::spec::ServiceSpec;
 use muster_core::spec::file::ServiceFile;
 use muster_proto::v1;
 use muster_proto::v1::cluster_client::ClusterClient;
 use muster_tests::sim::rng::Rng;
+use muster_tls::Expected;
 use tonic::Request;
 use tonic::transport::Channel;
 
@@ -23,7 +26,7 @@ use crate::invariants::Checker;
 use crate::invariants::history::History;
 use crate::kernel;
 use crate::mutant::Mutant;
-use crate::network::{Network, SimDial};
+use crate::network::{Network, SimDial, node};
 use crate::process::Exit;
 
 /// How long one call may take.
@@ -126,7 +129,7 @@ pub fn address() -> IpAddr {
 /// Never; the process is ended by the world.
 pub async fn run(setting: Setting) -> Exit {
     let mut rng = Rng::new(setting.seed);
-    let channels = Agents::new(&setting);
+    let channels = Agents::new(&setting, Principal::Local { uid: 0 });
     declare(&channels, &mut rng.clone()).await;
     Agreement::set(&setting.agreement.declared);
     tracing::info!("the services are declared");
@@ -136,7 +139,9 @@ pub async fn run(setting: Setting) -> Exit {
     if setting.moves {
         tokio::spawn(mover::run(setting.clone(), channels.clone(), Rng::new(rng.number())));
     }
-    auditor::run(setting, channels, rng).await;
+    // To see the whole state of each agent it follows them, as a node does.
+    let auditor = Agents::new(&setting, node(1));
+    auditor::run(setting, auditor, rng).await;
     Ok(())
 }
 
@@ -145,9 +150,12 @@ pub async fn run(setting: Setting) -> Exit {
 struct Agents(Vec<Channel>);
 
 impl Agents {
-    fn new(setting: &Setting) -> Self {
-        let dialer = SimDial { network: setting.network.clone(), from: address() };
-        let dial = |agent: &String| dialer.dial(agent).expect("the addresses are well-formed");
+    fn new(setting: &Setting, who: Principal) -> Self {
+        let dialer = SimDial { network: setting.network.clone(), from: address(), who };
+        let dial = |agent: &String| {
+            let settings = peers::settings(agent).expect("the addresses are well-formed");
+            dialer.dial(&settings, agent, Expected::AnyNode)
+        };
         Self(setting.agents.iter().map(dial).collect())
     }
 

@@ -56,14 +56,14 @@ fn measure_muster(stop: &Interrupt, report: &mut Report) -> Result<Vec<Rate>, Ha
     let leader = cluster.api().leader()?;
     let leader = cluster.hosts().iter().find(|host| host.name() == leader);
     let leader = leader.ok_or_else(|| HarnessError::broken("an unknown host leads"))?.endpoint();
-    let load = Load::new(&cluster.network().switch())?;
+    let load = Load::new(&cluster.network().switch(), Some(cluster.operator().clone()))?;
     levels("Muster", &load, &leader, stop, Annotate::new)
 }
 
 fn measure_etcd(stop: &Interrupt) -> Result<Vec<Rate>, HarnessError> {
     // Only the hosts and their network: no agent is started.
     let cluster = Cluster::prepare(scene::HOSTS)?;
-    let load = Load::new(&cluster.network().switch())?;
+    let load = Load::new(&cluster.network().switch(), None)?;
     let etcd = etcd::Etcd::start(&cluster)?;
     let leader = etcd.leader(&load)?;
     levels("etcd", &load, &leader, stop, etcd::Put::new)

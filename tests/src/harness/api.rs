@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Response, Status};
 
-use super::{HarnessError, network};
+use super::{HarnessError, Operator, network};
 
 /// How long one call to one agent may take.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +23,7 @@ pub type Client = ClusterClient<Channel>;
 #[derive(Debug)]
 pub struct Api {
     runtime: Runtime,
+    operator: Operator,
     agents: Vec<(String, Client)>,
 }
 
@@ -31,7 +32,7 @@ impl Api {
     ///
     /// # Errors
     /// When its runtime can't be started.
-    pub fn new(namespace: &str) -> Result<Self, HarnessError> {
+    pub fn new(namespace: &str, operator: Operator) -> Result<Self, HarnessError> {
         let namespace: Arc<str> = namespace.into();
         // All sockets are opened by this runtime's only worker, so they belong to the namespace.
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -44,7 +45,7 @@ impl Api {
             })
             .build()
             .map_err(HarnessError::io("starting a runtime"))?;
-        Ok(Self { runtime, agents: Vec::new() })
+        Ok(Self { runtime, operator, agents: Vec::new() })
     }
 
     /// Adds an agent to ask.
@@ -53,9 +54,9 @@ impl Api {
     /// When its address is malformed.
     pub fn add(&mut self, node: &str, endpoint: &str) -> Result<(), HarnessError> {
         let _inside = self.runtime.enter();
-        let endpoint = Endpoint::from_shared(format!("http://{endpoint}"))
+        let settings = Endpoint::from_shared(format!("http://{endpoint}"))
             .map_err(|e| HarnessError::broken(format!("{endpoint}: {e}")))?;
-        let channel = endpoint.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true).connect_lazy();
+        let channel = self.operator.channel(&settings.connect_timeout(CONNECT_TIMEOUT), endpoint);
         self.agents.push((node.to_owned(), ClusterClient::new(channel)));
         Ok(())
     }

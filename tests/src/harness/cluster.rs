@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::binaries::Binaries;
 use super::tool::Finished;
-use super::{Api, HarnessError, Host, Network, Stamps, sweep, tool, wait};
+use super::{Api, HarnessError, Host, Network, Operator, Stamps, sweep, tool, wait};
 
 /// How long a cluster may take to become whole again after a case.
 pub const WHOLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -22,6 +22,7 @@ pub struct Cluster {
     outsiders: Vec<Host>,
     stamps: Stamps,
     token: String,
+    operator: Operator,
     binaries: Binaries,
     // Removed last: the namespaces, then the files.
     network: Network,
@@ -42,7 +43,8 @@ impl Cluster {
         let dir = dir.map_err(HarnessError::io("a temporary directory"))?;
         let stamps = dir.path().join("stamps");
         std::fs::create_dir(&stamps).map_err(HarnessError::io("the directory of stamps"))?;
-        let api = Api::new(&network.switch())?;
+        let operator = Operator::default();
+        let api = Api::new(&network.switch(), operator.clone())?;
         let stamps = Stamps::new(stamps);
         let mut cluster = Self {
             api,
@@ -50,6 +52,7 @@ impl Cluster {
             outsiders: Vec::new(),
             stamps,
             token: String::new(),
+            operator,
             binaries,
             network,
             dir,
@@ -77,6 +80,7 @@ impl Cluster {
     pub fn form(&mut self) -> Result<(), HarnessError> {
         self.token = self.hosts[0].init()?;
         self.hosts[0].start()?;
+        self.make_operator()?;
         self.whole_of(1)?;
         let (token, first) = (self.token.clone(), self.hosts[0].endpoint());
         for host in &mut self.hosts[1..] {
@@ -84,6 +88,42 @@ impl Cluster {
             host.start()?;
         }
         self.whole()
+    }
+
+    /// Where the operator's context is, with key and certificate.
+    #[must_use]
+    pub fn context(&self) -> PathBuf {
+        self.dir().join("operator.toml")
+    }
+
+    /// The operator's credentials.
+    #[must_use]
+    pub fn operator(&self) -> &Operator {
+        &self.operator
+    }
+
+    /// On the first host root makes a user, who operates the cluster from then on.
+    fn make_operator(&self) -> Result<(), HarnessError> {
+        let socket = format!("unix:{}", self.hosts[0].run_dir().join("api.sock").display());
+        let context = self.context().display().to_string();
+        let line = [
+            "--endpoint",
+            &socket,
+            "-q",
+            "--yes",
+            "user",
+            "create",
+            "operator",
+            "--role",
+            "admin",
+            "--out",
+            &context,
+        ];
+        wait::until(WHOLE_TIMEOUT, "the operator's certificate", || {
+            let made = tool::run_inside(self.hosts[0].namespace(), &self.binaries.musterctl, &line);
+            made.and_then(Finished::success).map(drop).map_err(|e| e.to_string())
+        })?;
+        self.operator.become_user(&self.context())
     }
 
     /// A host on the network that does not count as one of the cluster's; its name.
@@ -190,7 +230,7 @@ impl Cluster {
     /// # Errors
     /// When it can't be made.
     pub fn second_api(&self) -> Result<Api, HarnessError> {
-        let mut api = Api::new(&self.network.switch())?;
+        let mut api = Api::new(&self.network.switch(), self.operator.clone())?;
         for host in &self.hosts {
             api.add(host.name(), &host.endpoint())?;
         }
@@ -204,6 +244,10 @@ impl Cluster {
     pub fn musterctl(&self, args: &[&str]) -> Result<Finished, HarnessError> {
         let endpoints: Vec<String> = self.hosts.iter().map(Host::endpoint).collect();
         let mut line: Vec<&str> = endpoints.iter().flat_map(|e| ["--endpoint", e]).collect();
+        let context = self.context().display().to_string();
+        if self.context().exists() {
+            line.extend(["--context", &context]);
+        }
         line.extend_from_slice(args);
         tool::run_inside(&self.network.switch(), &self.binaries.musterctl, &line)
     }

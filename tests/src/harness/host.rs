@@ -160,7 +160,7 @@ impl Host {
     /// # Errors
     /// When `muster init` fails.
     pub fn init(&self) -> Result<String, HarnessError> {
-        let said = self.muster("init", &["--insecure", "--name", "test"])?.success()?.text();
+        let said = self.muster("init", &["--name", "test"])?.success()?.text();
         let token = said.split_whitespace().skip_while(|word| *word != "--token").nth(1);
         token.map(str::to_owned).ok_or_else(|| HarnessError::broken(format!("init printed no token: {said}")))
     }
@@ -170,7 +170,7 @@ impl Host {
     /// # Errors
     /// When `muster join` fails.
     pub fn join(&self, token: &str, endpoint: &str) -> Result<(), HarnessError> {
-        self.muster("join", &["--insecure", "--token", token, endpoint])?.success().map(|_| ())
+        self.muster("join", &["--token", token, endpoint])?.success().map(|_| ())
     }
 
     /// Starts the agent, which starts the guard if none answers.
@@ -208,7 +208,7 @@ impl Host {
     pub fn start_under(&mut self, wrapper: &[&str]) -> Result<(), HarnessError> {
         let (config, muster) = (self.config(), self.binaries.muster.display().to_string());
         let mut line = wrapper.to_vec();
-        line.extend([&muster, "agent", "--config", &config, "--insecure", "--start-guard", "always"]);
+        line.extend([&muster, "agent", "--config", &config, "--start-guard", "always"]);
         let log = self.dir.join("agent.log");
         self.agent = Some(self.machine.spawn(Path::new(line[0]), &line[1..], &log)?);
         Ok(())

@@ -40,7 +40,7 @@ fn workers(cluster: &mut Cluster) -> Played {
     says(&cluster.musterctl(&["node", "remove", &old.node, "--yes"])?, 0, &[])?;
     cluster.api().remove_service("on-workers")?;
     cluster.stamps().never_two("on-workers")?;
-    let left = cluster.host(&new.node)?.muster("leave", &["--insecure", "--timeout", "20"])?;
+    let left = cluster.host(&new.node)?.muster("leave", &["--timeout", "20"])?;
     says(&left, 0, &["has left"])?;
     a_lost_voter_is_removed(cluster)
 }

@@ -30,16 +30,14 @@ fn before_a_cluster(cluster: &mut Cluster) -> Played {
     says(&muster(&["agent", "--config", &wrong])?, 78, &["wrong.toml:3", "listne", "listen"])?;
     says(&muster(&["agent", "--config", "/nowhere/agent.toml"])?, 78, &["/nowhere/agent.toml"])?;
     says(&muster(&["agnet"])?, 64, &["agnet"])?;
-    // It listens beyond loopback, which needs a word.
-    says(&host.muster("init", &[])?, 78, &["--insecure", "loopback"])?;
-    says(&host.muster("agent", &["--insecure"])?, 78, &["muster init", "muster join"])?;
-    says(&cluster.musterctl(&["status", "--timeout", "1s"])?, 69, &["10.77.0.1:7420"])
+    says(&host.muster("agent", &[])?, 78, &["muster init", "muster join"])?;
+    says(&cluster.musterctl(&["status", "--timeout", "1s"])?, 77, &["10.77.0.1:7420", "certificate"])
 }
 
 fn data_directories(cluster: &mut Cluster) -> Played {
     let host = cluster.host("n1")?;
     host.init()?;
-    says(&host.muster("init", &["--insecure"])?, 108, &["already belongs to node 'n1'", "move it away"])?;
+    says(&host.muster("init", &[])?, 108, &["already belongs to node 'n1'", "move it away"])?;
     let identity = host.data_dir().join("identity.json");
     let good = std::fs::read_to_string(&identity).map_err(HarnessError::io("identity.json"))?;
     let edit = |path: &std::path::Path, text: &str| {
@@ -76,7 +74,7 @@ fn data_directories(cluster: &mut Cluster) -> Played {
     host.start()?;
     cluster.whole()?;
     let host = cluster.host("n1")?;
-    says(&host.muster("agent", &["--insecure"])?, 107, &["another agent is using"])?;
+    says(&host.muster("agent", &[])?, 107, &["another agent is using"])?;
     says(&cluster.musterctl(&["node", "remove", "n1", "--yes"])?, 107, &["n1", "hint"])
 }
 
@@ -110,7 +108,7 @@ fn without_a_quorum(cluster: &mut Cluster) -> Played {
     }
     let name = cluster.outsider()?;
     let (left, token) = (cluster.host(&leader)?.endpoint(), cluster.token().to_owned());
-    let joined = cluster.outside(&name)?.muster("join", &["--insecure", "--token", &token, &left])?;
+    let joined = cluster.outside(&name)?.muster("join", &["--token", &token, &left])?;
     if ![75, 106].contains(&joined.status) {
         return Err(HarnessError::broken(format!("joining without a quorum ended with {joined:?}")));
     }
@@ -127,7 +125,7 @@ fn without_a_quorum(cluster: &mut Cluster) -> Played {
         cluster.host(&host)?.start()?;
     }
     cluster.whole()?;
-    says(&cluster.outside(&name)?.muster("join", &["--insecure", "--token", &token, &left])?, 0, &["joined"])
+    says(&cluster.outside(&name)?.muster("join", &["--token", &token, &left])?, 0, &["joined"])
 }
 
 fn joining(cluster: &mut Cluster) -> Played {
@@ -138,11 +136,13 @@ fn joining(cluster: &mut Cluster) -> Played {
     let first = cluster.hosts()[0].endpoint();
     let unknown = unknown_token(cluster.token());
     let host = cluster.outside(&name)?;
-    let join = |token: &str, to: &str| host.muster("join", &["--insecure", "--token", token, to]);
+    let join = |token: &str, to: &str| host.muster("join", &["--token", token, to]);
     says(&join("nonsense", &first)?, 78, &["muster1.ID.SECRET", "token create"])?;
     says(&join(&once, "10.77.0.250:7420")?, 69, &["10.77.0.250:7420", "no agent answered"])?;
     says(&join(&once, &first.replace("7420", "7421"))?, 69, &["10.77.0.1:7421", "port 7420"])?;
     says(&join(&unknown, &first)?, 77, &["not known here", "token create"])?;
+    let foreign = foreign_token(cluster.token());
+    says(&join(&foreign, &first)?, 69, &["another cluster"])?;
     says(&join(&expiring, &first)?, 77, &["expired", "token create"])?;
     says(&join(&once, &first)?, 0, &["joined"])?;
     // The host belongs to a cluster now, whatever the token.
@@ -151,19 +151,21 @@ fn joining(cluster: &mut Cluster) -> Played {
     says(&join(&once, &first)?, 77, &["used up", "token create"])?;
     let fresh = cluster.api().create_token(Duration::from_secs(60), 1)?;
     let host = cluster.outside(&name)?;
-    says(
-        &host.muster("join", &["--insecure", "--token", &fresh, &first])?,
-        108,
-        &["in the cluster already"],
-    )?;
+    says(&host.muster("join", &["--token", &fresh, &first])?, 108, &["in the cluster already"])?;
     // It never started: it can be removed as what it is, a node that is not there.
     says(&cluster.musterctl(&["node", "remove", &name, "--yes"])?, 0, &[])
 }
 
 fn unknown_token(real: &str) -> String {
-    let turned = real.chars().rev().take_while(|c| *c != '.').map(|c| if c == 'a' { 'b' } else { 'a' });
-    let secret: String = turned.collect();
-    format!("{}.{secret}", real.rsplit_once('.').map_or(real, |(head, _)| head))
+    let turn = |part: &str| part.chars().map(|c| if c == 'a' { 'b' } else { 'a' }).collect::<String>();
+    let parts = real.split('.').enumerate();
+    parts.map(|(at, part)| if at == 2 { turn(part) } else { part.to_owned() }).collect::<Vec<_>>().join(".")
+}
+
+/// A token as another cluster would make it: this cluster's CA has another pin.
+fn foreign_token(real: &str) -> String {
+    let own = real.rsplit_once('.').map_or("", |(_, pin)| pin);
+    real.replace(own, &"0123456789abcdef".repeat(2))
 }
 
 fn operators(cluster: &mut Cluster) -> Played {

@@ -1,6 +1,8 @@
 //! `apply`: one log entry's effect on the state. Total and pure: a bad command is a refusal, never a panic,
 //! and a refused command changes nothing but time and the client's record.
 
+mod certificates;
+pub use certificates::{LONGEST_USER_LIFE, NODE_CERTIFICATE_LIFE};
 mod nodes;
 mod placements;
 mod services;
@@ -175,6 +177,11 @@ impl State {
             Command::CreateToken(grant) => self.create_token(grant, events),
             Command::RevokeToken { id } => self.revoke_token(id, events),
             Command::SetTiming(timing) => self.set_timing(*timing, events),
+            Command::AddAuthority(new) => self.add_authority(new, events),
+            Command::RetireAuthority { forced } => self.retire_authority(*forced, events),
+            Command::IssueCertificate(new) => self.issue_certificate(new, events),
+            Command::RevokeCertificates(holder) => self.revoke_certificates(holder, events),
+            Command::RemoveUser { name } => self.remove_user(name, events),
         }
     }
 

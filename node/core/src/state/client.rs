@@ -57,6 +57,12 @@ impl ClientTable {
         }
     }
 
+    /// Whether this very write was applied before.
+    #[must_use]
+    pub fn knows(&self, request: RequestId) -> bool {
+        self.last.get(&request.client).is_some_and(|record| record.seq == request.seq)
+    }
+
     /// All records, for snapshots.
     pub fn records(&self) -> impl Iterator<Item = (u64, &ClientRecord)> {
         self.last.iter().map(|(client, record)| (*client, record))

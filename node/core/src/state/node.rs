@@ -6,6 +6,7 @@ use crate::command::{DrainWish, NodeDescription, Role};
 use crate::id::{BootId, NodeId, NodeName, SessionId};
 use crate::lease::message::MAX_ADDRESSES;
 use crate::spec::{Labels, Resources};
+use crate::state::trust::Certificates;
 use crate::time::Stamp;
 
 /// A host with an agent.
@@ -35,6 +36,8 @@ pub struct Node {
     pub boot: Option<BootId>,
     /// When it joined.
     pub joined: Stamp,
+    /// With which it shows that it is this node.
+    pub certificates: Certificates,
 }
 
 /// A drain under way or done.

@@ -44,6 +44,7 @@ impl View<'_> {
             joined_ms: node.joined.0,
             lost_since_ms: node.lost.filter(|l| l.cause != LostCause::Joining).map(|l| l.since.0),
             wanted_role: node.role.as_str().to_owned(),
+            certificate_ends_ms: Some(node.certificates.ends.0),
         }
     }
 

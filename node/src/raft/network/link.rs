@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use muster_core::id::NodeId;
+use muster_tls::Expected;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::raft::types::Peer;
+use crate::security::dial::Dial;
 
 /// How long a TCP connection may take to come up: a dead host must not slow the others down.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
@@ -30,32 +33,12 @@ pub struct DialError {
     pub detail: String,
 }
 
-/// How peers are reached: plain TCP, or TLS with the node's certificate. The returned channel connects
-/// when it is first used, and again whenever the connection was lost.
-pub trait Dial: Send + Sync + 'static {
-    /// A channel to HOST:PORT.
-    ///
-    /// # Errors
-    /// [`DialError`] when the address can't be one; an unreachable host is no error here.
-    fn dial(&self, address: &str) -> Result<Channel, DialError>;
-}
-
-/// Reaches peers without encryption.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PlainDial;
-
-impl Dial for PlainDial {
-    fn dial(&self, address: &str) -> Result<Channel, DialError> {
-        Ok(endpoint("http", address)?.connect_lazy())
-    }
-}
-
-/// The settings that every connection between peers has, with or without TLS.
+/// The settings that every connection between peers has.
 ///
 /// # Errors
 /// [`DialError`] when the address can't be one.
-pub fn endpoint(scheme: &str, address: &str) -> Result<Endpoint, DialError> {
-    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
+pub fn endpoint(address: &str) -> Result<Endpoint, DialError> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| DialError { address: address.to_owned(), detail: error.to_string() })?;
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
@@ -75,11 +58,13 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn new(peer: &Peer, dialer: &dyn Dial) -> Self {
+    fn new(id: u64, peer: &Peer, dialer: &dyn Dial) -> Self {
         let mut channels = Vec::new();
         for address in &peer.addresses {
-            match dialer.dial(address) {
-                Ok(channel) => channels.push(channel),
+            match endpoint(address) {
+                Ok(settings) => {
+                    channels.push(dialer.dial(&settings, address, Expected::Node(NodeId(id))));
+                }
                 Err(error) => tracing::warn!(peer = peer.name, %error, "an address of a peer is skipped"),
             }
         }
@@ -126,7 +111,7 @@ impl Links {
         if let Some(link) = links.get(&id).filter(|link| link.addresses == peer.addresses) {
             return Arc::clone(link);
         }
-        let link = Arc::new(Link::new(peer, &*self.dialer));
+        let link = Arc::new(Link::new(id, peer, &*self.dialer));
         links.insert(id, Arc::clone(&link));
         link
     }

@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
 use futures::{Stream, StreamExt};
+use muster_core::id::NodeId;
 use muster_proto::v1;
 use muster_proto::v1::raft_server::{Raft as RaftRpc, RaftServer};
 use muster_proto::v1::snapshot_part::Part;
 use openraft::raft::StreamAppendError;
 use prost::Message;
-use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{Group, MAX_MESSAGE_BYTES, ORIGIN_KEY};
@@ -18,6 +18,7 @@ use crate::raft::contact::Contact;
 use crate::raft::state_machine::{StateMachine, snapshot_of};
 use crate::raft::types::TypeConfig;
 use crate::raft::wire::{self, WireError};
+use crate::security::principal::Caller;
 use crate::storage::directory;
 use crate::storage::snapshot::{Incoming, SnapshotFile, Snapshots};
 
@@ -53,10 +54,12 @@ impl RaftService {
             .max_encoding_message_size(MAX_MESSAGE_BYTES)
     }
 
-    /// Refuses peers of another cluster or incarnation, and calls that are meant for another node.
-    fn check(&self, metadata: &MetadataMap) -> Result<(), Status> {
+    /// Refuses peers of another cluster or incarnation, calls that are meant for another node, and nodes that speak as
+    /// another one. Who speaks.
+    fn check<T>(&self, request: &Request<T>) -> Result<u64, Status> {
         let refuse = |reason: String| Err(Status::failed_precondition(reason));
-        let Some(value) = metadata.get_bin(ORIGIN_KEY).and_then(|value| value.to_bytes().ok()) else {
+        let Some(value) = request.metadata().get_bin(ORIGIN_KEY).and_then(|value| value.to_bytes().ok())
+        else {
             return refuse(format!("the call has no {ORIGIN_KEY}: it does not come from a Raft peer"));
         };
         let Ok(origin) = v1::RaftOrigin::decode(value) else {
@@ -75,17 +78,24 @@ impl RaftService {
         if origin.to != self.id {
             return refuse(format!("this is node {}, not node {}", self.id, origin.to));
         }
-        Ok(())
+        let shown = request.extensions().get::<Caller>().and_then(|caller| caller.principal.node());
+        if shown != Some(NodeId(origin.from)) {
+            let who = shown.map_or_else(|| "somebody".to_owned(), |id| format!("node {id}"));
+            return Err(Status::permission_denied(format!("{who} speaks as node {}", origin.from)));
+        }
+        Ok(origin.from)
     }
 
     async fn receive(
         &self,
+        from: u64,
         parts: &mut Streaming<v1::SnapshotPart>,
     ) -> Result<(v1::RaftVote, SnapshotFile), Status> {
         let first = parts.message().await?.and_then(|message| message.part);
         let Some(Part::Opening(opening)) = first else {
             return Err(Status::invalid_argument("a snapshot begins with its opening"));
         };
+        check_vote(from, opening.vote.as_ref())?;
         let vote = opening.vote.ok_or_else(|| bad(&WireError::Missing("vote")))?;
         let free = directory::free_bytes(&self.directory).unwrap_or(u64::MAX);
         if opening.size_bytes > free {
@@ -121,12 +131,14 @@ impl RaftRpc for RaftService {
         &self,
         request: Request<Streaming<v1::AppendRequest>>,
     ) -> Result<Response<Answers>, Status> {
-        self.check(request.metadata())?;
+        let from = self.check(&request)?;
         // openraft takes a stream that can't fail: what ended it is handed over here.
         let ended = Arc::new(OnceLock::new());
         let problem = Arc::clone(&ended);
-        let requests = request.into_inner().map(|message| {
-            message.and_then(|message| wire::append_from_wire(message).map_err(|error| bad(&error)))
+        let requests = request.into_inner().map(move |message| {
+            let message = message?;
+            check_vote(from, message.vote.as_ref())?;
+            wire::append_from_wire(message).map_err(|error| bad(&error))
         });
         let requests = requests.scan((), move |(), request| {
             let request = request.map_err(|status| problem.get_or_init(|| status).clone()).ok();
@@ -149,8 +161,9 @@ impl RaftRpc for RaftService {
     }
 
     async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteResponse>, Status> {
-        self.check(request.metadata())?;
+        let from = self.check(&request)?;
         let message = request.into_inner();
+        check_vote(from, message.vote.as_ref())?;
         let decoded = wire::vote_request_from_wire(&message).map_err(|error| bad(&error))?;
         let response =
             if message.pre_vote { self.raft.pre_vote(decoded).await } else { self.raft.vote(decoded).await };
@@ -162,8 +175,8 @@ impl RaftRpc for RaftService {
         &self,
         request: Request<Streaming<v1::SnapshotPart>>,
     ) -> Result<Response<v1::SnapshotResponse>, Status> {
-        self.check(request.metadata())?;
-        let (vote, file) = self.receive(&mut request.into_inner()).await?;
+        let from = self.check(&request)?;
+        let (vote, file) = self.receive(from, &mut request.into_inner()).await?;
         let snapshot = snapshot_of(Arc::new(file)).map_err(|error| internal(&error))?;
         let response = self.raft.install_full_snapshot(wire::vote_from_wire(vote), snapshot).await;
         let response = response.map_err(|error| internal(&error))?;
@@ -174,10 +187,23 @@ impl RaftRpc for RaftService {
         &self,
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
-        self.check(request.metadata())?;
-        let decoded = wire::transfer_from_wire(&request.into_inner()).map_err(|error| bad(&error))?;
+        let from = self.check(&request)?;
+        let message = request.into_inner();
+        check_vote(from, message.from_leader.as_ref())?;
+        let decoded = wire::transfer_from_wire(&message).map_err(|error| bad(&error))?;
         let response = self.raft.handle_transfer_leader(decoded).await.map_err(|error| internal(&error))?;
         Ok(Response::new(wire::transfer_response_to_wire(response)))
+    }
+}
+
+/// A candidate asks for itself, and a leader leads by its own vote.
+fn check_vote(from: u64, vote: Option<&v1::RaftVote>) -> Result<(), Status> {
+    match vote {
+        Some(vote) if vote.node != from => {
+            Err(Status::permission_denied(format!("node {from} speaks with the vote of node {}", vote.node)))
+        }
+        // What is missing is told by name when it is decoded.
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Leaves the session key out of a log entry, for readers that are not voters. Works on the fields' bytes, so
+//! Leaves the keys of sessions and CAs out of a log entry, for readers outside Raft. Works on the fields' bytes, so
 //! that what a newer version added stays as it is.
 
 use bytes::Bytes;
@@ -6,30 +6,30 @@ use prost::encoding::{
     DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
 };
 
-/// `Proposal.open_session`.
-const OPEN_SESSION: u32 = 16;
-/// `OpenSession.key`.
+/// `Proposal.open_session` and `Proposal.add_authority`: the commands that hold a key.
+const WITH_KEY: [u32; 2] = [16, 40];
+/// `OpenSession.key` and `NewAuthority.key`.
 const KEY: u32 = 3;
 
-/// Whether the bytes of a log entry hold a session key (or cannot be read, which [`redact_proposal`] also needs
+/// Whether the bytes of a log entry hold a key (or cannot be read, which [`redact_proposal`] also needs
 /// to see). Looks at the outermost fields only.
 #[must_use]
-pub fn carries_session_key(proposal: &[u8]) -> bool {
+pub fn carries_secret(proposal: &[u8]) -> bool {
     let mut rest = proposal;
     while !rest.is_empty() {
         match next_field(&mut rest) {
-            Some(field) if field.number != OPEN_SESSION => {}
+            Some(field) if !WITH_KEY.contains(&field.number) => {}
             Some(_) | None => return true,
         }
     }
     false
 }
 
-/// The bytes of a log entry without the key of an `OpenSession`; any other entry is copied unchanged. Of bytes
+/// The bytes of a log entry without its key; any other entry is copied unchanged. Of bytes
 /// that are no message nothing is left: whoever reads them fails instead of seeing a key.
 #[must_use]
 pub fn redact_proposal(proposal: &[u8]) -> Bytes {
-    if !carries_session_key(proposal) {
+    if !carries_secret(proposal) {
         return Bytes::copy_from_slice(proposal);
     }
     without_key(proposal).map(Bytes::from).unwrap_or_default()
@@ -40,12 +40,12 @@ fn without_key(proposal: &[u8]) -> Option<Vec<u8>> {
     let mut rest = proposal;
     while !rest.is_empty() {
         let field = next_field(&mut rest)?;
-        if field.number != OPEN_SESSION {
+        if !WITH_KEY.contains(&field.number) {
             kept.extend_from_slice(field.whole);
             continue;
         }
         let open = without_field(field.content?, KEY)?;
-        encode_key(OPEN_SESSION, WireType::LengthDelimited, &mut kept);
+        encode_key(field.number, WireType::LengthDelimited, &mut kept);
         encode_varint(open.len() as u64, &mut kept);
         kept.extend_from_slice(&open);
     }

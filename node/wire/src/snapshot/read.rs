@@ -14,6 +14,7 @@ use super::record::{
 use super::{STATE_VERSION, SnapshotError};
 use crate::error::{DecodeError, required};
 use crate::node::{cluster_id_from_bytes, timing_from_proto, token_from_proto};
+use crate::trust::{authority_from_proto, user_from_proto};
 
 /// Takes a snapshot's records one by one, in their order, and makes a state of them.
 #[derive(Debug, Default)]
@@ -34,6 +35,8 @@ enum Kind {
     Slot,
     Token,
     Client,
+    Authority,
+    User,
 }
 
 impl Kind {
@@ -46,6 +49,8 @@ impl Kind {
             Record::Slot(_) => Self::Slot,
             Record::Token(_) => Self::Token,
             Record::Client(_) => Self::Client,
+            Record::Authority(_) => Self::Authority,
+            Record::User(_) => Self::User,
         }
     }
 
@@ -58,6 +63,8 @@ impl Kind {
             Self::Slot => "slot",
             Self::Token => "token",
             Self::Client => "client",
+            Self::Authority => "authority",
+            Self::User => "user",
         }
     }
 }
@@ -160,6 +167,16 @@ impl StateReader {
                 self.last_client = Some(id);
                 state.clients.restore(id, record);
                 is_new
+            }
+            Record::Authority(authority) => {
+                let authority = authority_from_proto(authority)?;
+                let is_new = state.authorities.last().is_none_or(|last| last.id < authority.id);
+                state.authorities.push(Arc::new(authority));
+                is_new
+            }
+            Record::User(user) => {
+                let user = user_from_proto(user)?;
+                state.users.insert(user.name.clone(), user).is_none()
             }
         })
     }

@@ -23,6 +23,7 @@ use crate::reply::{stored_from_proto, stored_to_proto};
 use crate::session::{enforcement_from_proto, enforcement_to_proto, key_from_bytes, key_to_bytes};
 use crate::slot::{instance_state_from_proto, instance_state_to_proto, slot_from_proto, slot_to_proto};
 use crate::spec::{spec_from_proto, spec_to_proto};
+use crate::trust::{certificates_from_proto, certificates_to_proto};
 
 pub(super) fn node_to_proto(node: &Node) -> v1::StoredNode {
     v1::StoredNode {
@@ -41,6 +42,7 @@ pub(super) fn node_to_proto(node: &Node) -> v1::StoredNode {
         lost: node.lost.map(lost_to_proto),
         boot: node.boot.map(|boot| boot.0),
         joined_ms: node.joined.0,
+        certificates: Some(certificates_to_proto(node.certificates)),
     }
 }
 
@@ -62,6 +64,7 @@ pub(super) fn node_from_proto(node: v1::StoredNode) -> Result<Node, DecodeError>
         lost: node.lost.map(lost_from_proto).transpose()?,
         boot: node.boot.map(BootId),
         joined: Stamp(node.joined_ms),
+        certificates: certificates_from_proto(node.certificates),
     })
 }
 

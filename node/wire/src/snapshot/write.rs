@@ -8,6 +8,7 @@ use super::record::{
 };
 use super::{STATE_VERSION, SessionKeys};
 use crate::node::{cluster_id_to_bytes, timing_to_proto, token_to_proto};
+use crate::trust::{authority_to_proto, user_to_proto};
 
 /// Hands each record of a state to `sink`, in order.
 ///
@@ -25,7 +26,10 @@ pub fn write_state<E>(
     state.services.values().try_for_each(|service| put(Record::Service(service_to_proto(service))))?;
     state.slots.iter().try_for_each(|(id, slot)| put(Record::Slot(slot_record_to_proto(id, slot))))?;
     state.tokens.values().try_for_each(|token| put(Record::Token(token_to_proto(token))))?;
-    state.clients.records().try_for_each(|(id, client)| put(Record::Client(client_to_proto(id, client))))
+    state.clients.records().try_for_each(|(id, client)| put(Record::Client(client_to_proto(id, client))))?;
+    let authorities = &state.authorities;
+    authorities.iter().try_for_each(|a| put(Record::Authority(authority_to_proto(a, keys))))?;
+    state.users.values().try_for_each(|user| put(Record::User(user_to_proto(user))))
 }
 
 fn header(state: &State) -> v1::StateHeader {

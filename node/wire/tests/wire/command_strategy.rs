@@ -1,12 +1,13 @@
 //! Arbitrary proposals. Ids and names come from small ranges, so that applied commands often meet what is there.
 
 use muster_core::command::{
-    AddNode, Bootstrap, CloseSession, Command, DrainWish, NodeChange, NodeDescription, Observation,
-    OpenSession, Proposal, Role, SessionKey, StopCause, Stopped, TokenGrant,
+    AddNode, AuthorityKey, Bootstrap, CertificateHolder, CloseSession, Command, DrainWish, NewAuthority,
+    NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, Role, SessionKey,
+    StopCause, Stopped, TokenGrant, UserRole,
 };
 use muster_core::id::{
     BootId, ClusterId, Generation, Incarnation, MembershipId, NodeId, NodeName, Reopens, RequestId, Revision,
-    SessionId, SlotId,
+    SessionId, SlotId, UserName,
 };
 use muster_core::scheduler::plan::{Action, ActionKind, Plan, Target};
 use muster_core::state::slot::InstanceState;
@@ -230,8 +231,50 @@ fn service_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+pub fn user_name() -> impl Strategy<Value = UserName> {
+    "[a-c]{1,2}".prop_map(|name| UserName::new(&name).expect("legal by construction"))
+}
+
+pub fn user_role() -> impl Strategy<Value = UserRole> {
+    select(UserRole::ALL.to_vec())
+}
+
+fn der() -> impl Strategy<Value = std::sync::Arc<[u8]>> {
+    prop::collection::vec(any::<u8>(), 1..80).prop_map(Into::into)
+}
+
+/// A CA with any key but the empty one, which stands for a key that was left out.
+pub fn new_authority() -> impl Strategy<Value = NewAuthority> {
+    (der(), option::of(der()), der()).prop_map(|(certificate, introduction, key)| NewAuthority {
+        certificate,
+        introduction,
+        key: AuthorityKey(key),
+    })
+}
+
+fn trust_command() -> impl Strategy<Value = Command> {
+    let node = (node_id(), option::of(any::<[u8; 32]>()))
+        .prop_map(|(node, token_hash)| NewCertificate::Node { node, token_hash });
+    let user = (user_name(), user_role(), time()).prop_map(|(name, role, life)| NewCertificate::User {
+        name,
+        role,
+        life,
+    });
+    let holder = prop_oneof![
+        node_id().prop_map(CertificateHolder::Node),
+        user_name().prop_map(CertificateHolder::User),
+    ];
+    prop_oneof![
+        new_authority().prop_map(Command::AddAuthority),
+        any::<bool>().prop_map(|forced| Command::RetireAuthority { forced }),
+        prop_oneof![node, user].prop_map(Command::IssueCertificate),
+        holder.prop_map(Command::RevokeCertificates),
+        user_name().prop_map(|name| Command::RemoveUser { name }),
+    ]
+}
+
 pub fn command() -> impl Strategy<Value = Command> {
-    prop_oneof![node_command(), session_command(), report_command(), service_command()]
+    prop_oneof![node_command(), session_command(), report_command(), service_command(), trust_command()]
 }
 
 pub fn proposal() -> impl Strategy<Value = Proposal> {

@@ -5,12 +5,13 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use muster_core::command::{
-    AddNode, Bootstrap, CloseSession, Command, DrainWish, NodeChange, NodeDescription, Observation,
-    OpenSession, Proposal, Role, SessionKey, StopCause, Stopped, TokenGrant,
+    AddNode, AuthorityKey, Bootstrap, CertificateHolder, CloseSession, Command, DrainWish, NewAuthority,
+    NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, Role, SessionKey,
+    StopCause, Stopped, TokenGrant, UserRole,
 };
 use muster_core::id::{
     BootId, ClusterId, Generation, Incarnation, MembershipId, NodeId, NodeName, Reopens, RequestId, Revision,
-    ServiceName, SessionId, SlotId, TaskName,
+    ServiceName, SessionId, SlotId, TaskName, UserName,
 };
 use muster_core::scheduler::plan::{Action, ActionKind, Plan, Target};
 use muster_core::spec::selector::{Requirement, Test};
@@ -82,6 +83,10 @@ fn spec() -> ServiceSpec {
         rto: Some(Duration::from_secs(5)),
         ..ServiceSpec::with_defaults(db(), Mode::Exclusive, vec![task])
     }
+}
+
+fn user() -> UserName {
+    UserName::new("alice").expect("a legal name")
 }
 
 fn target() -> Target {
@@ -205,6 +210,20 @@ fn commands() -> Vec<Command> {
         token(),
         Command::RevokeToken { id: "t1".to_owned() },
         Command::SetTiming(Timing::WAN),
+        Command::AddAuthority(NewAuthority {
+            certificate: [1, 2].into(),
+            introduction: Some([3].into()),
+            key: AuthorityKey([4, 5].into()),
+        }),
+        Command::RetireAuthority { forced: true },
+        Command::IssueCertificate(NewCertificate::Node { node, token_hash: Some([7; 32]) }),
+        Command::IssueCertificate(NewCertificate::User {
+            name: user(),
+            role: UserRole::Admin,
+            life: Duration::from_secs(60),
+        }),
+        Command::RevokeCertificates(CertificateHolder::User(user())),
+        Command::RemoveUser { name: user() },
     ]
 }
 
@@ -236,6 +255,11 @@ fn kind(command: &Command) -> &'static str {
         Command::CreateToken(_) => "create_token",
         Command::RevokeToken { .. } => "revoke_token",
         Command::SetTiming(_) => "set_timing",
+        Command::AddAuthority(_) => "add_authority",
+        Command::RetireAuthority { .. } => "retire_authority",
+        Command::IssueCertificate(_) => "issue_certificate",
+        Command::RevokeCertificates(_) => "revoke_certificates",
+        Command::RemoveUser { .. } => "remove_user",
     }
 }
 

@@ -1,16 +1,16 @@
 //! Log entries.
 
-use muster_core::command::{Command, OpenSession, Proposal, SessionKey};
+use muster_core::command::{AuthorityKey, Command, NewAuthority, OpenSession, Proposal, SessionKey};
 use muster_core::id::RequestId;
 use muster_core::time::Stamp;
 use muster_proto::v1;
 use muster_wire::{
-    DecodeError, carries_session_key, decode_proposal, encode_proposal, proposal_to_proto, redact_proposal,
+    DecodeError, carries_secret, decode_proposal, encode_proposal, proposal_to_proto, redact_proposal,
 };
 use proptest::prelude::*;
 use prost::Message;
 
-use crate::command_strategy::{frequent_proposal, open_session, proposal};
+use crate::command_strategy::{frequent_proposal, new_authority, open_session, proposal};
 
 fn opening(open: OpenSession) -> Proposal {
     let command = Command::OpenSession(open);
@@ -36,7 +36,7 @@ proptest! {
     fn redaction_takes_the_key_and_nothing_else(open in open_session()) {
         let mut proposal = opening(open);
         let bytes = encode_proposal(&proposal);
-        prop_assert!(carries_session_key(&bytes));
+        prop_assert!(carries_secret(&bytes));
         let redacted = redact_proposal(&bytes);
         let Command::OpenSession(open) = &mut proposal.command else { unreachable!("made so above") };
         open.key = SessionKey::default();
@@ -45,10 +45,26 @@ proptest! {
     }
 
     #[test]
+    fn redaction_takes_the_key_of_a_ca_too(new in new_authority()) {
+        let mut proposal = Proposal {
+            stamp: Stamp(1),
+            request: RequestId { client: 7, seq: 1 },
+            actor: "n1".to_owned(),
+            command: Command::AddAuthority(new.clone()),
+        };
+        let bytes = encode_proposal(&proposal);
+        prop_assert!(carries_secret(&bytes));
+        let redacted = redact_proposal(&bytes);
+        proposal.command =
+            Command::AddAuthority(NewAuthority { key: AuthorityKey(std::sync::Arc::new([])), ..new });
+        prop_assert_eq!(decode_proposal(&redacted).unwrap(), proposal);
+    }
+
+    #[test]
     fn redaction_leaves_other_commands_alone(proposal in proposal()) {
-        if !matches!(proposal.command, Command::OpenSession(_)) {
+        if !matches!(proposal.command, Command::OpenSession(_) | Command::AddAuthority(_)) {
             let bytes = encode_proposal(&proposal);
-            prop_assert!(!carries_session_key(&bytes));
+            prop_assert!(!carries_secret(&bytes));
             prop_assert_eq!(redact_proposal(&bytes), bytes);
         }
     }

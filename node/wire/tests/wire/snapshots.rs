@@ -49,6 +49,10 @@ proptest! {
             prop_assert_eq!(lacking.key, SessionKey::default());
             lacking.key = session.key;
         }
+        for (lacking, authority) in redacted.authorities.iter_mut().zip(&state.authorities) {
+            prop_assert!(lacking.key.0.is_empty());
+            *lacking = authority.clone();
+        }
         prop_assert_eq!(redacted, state);
     }
 

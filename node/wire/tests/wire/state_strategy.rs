@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use muster_core::command::SessionKey;
 use muster_core::id::{
-    BootId, ClusterId, Incarnation, MembershipId, NodeId, Reopens, Revision, SessionId, SlotId,
+    BootId, CertificateId, ClusterId, Incarnation, MembershipId, NodeId, Reopens, Revision, SessionId, SlotId,
 };
 use muster_core::lease::membership::Membership;
 use muster_core::refusal::{RefusalClass, RefusalText};
@@ -15,37 +15,67 @@ use muster_core::state::node::{Drain, Lost, LostCause, Node};
 use muster_core::state::service::Service;
 use muster_core::state::session::Session;
 use muster_core::state::slot::{Failure, Observed, Phase, Placement, Slot};
+use muster_core::state::trust::{Authority, Certificates, User};
 use muster_core::state::{Cluster, State};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::command_strategy::{
-    description, drain_wish, generation, instance_state, node_id, node_name, role, stamp, target, timing,
-    token,
+    description, drain_wish, generation, instance_state, new_authority, node_id, node_name, role, stamp,
+    target, timing, token, user_name, user_role,
 };
 use crate::spec_strategy::{enforcement, number, service_name, spec, text, text_map};
+
+fn certificates() -> impl Strategy<Value = Certificates> {
+    (number(), number(), stamp()).prop_map(|(oldest, newest, ends)| Certificates {
+        oldest: CertificateId(oldest),
+        newest: CertificateId(newest),
+        ends,
+    })
+}
+
+fn authority() -> impl Strategy<Value = Authority> {
+    (stamp(), new_authority()).prop_map(|(since, new)| Authority {
+        id: CertificateId(0),
+        since,
+        certificate: new.certificate,
+        introduction: new.introduction,
+        key: new.key,
+    })
+}
+
+fn user() -> impl Strategy<Value = User> {
+    (user_name(), user_role(), stamp(), certificates()).prop_map(|(name, role, created, certificates)| User {
+        name,
+        role,
+        created,
+        certificates,
+    })
+}
 
 fn node() -> impl Strategy<Value = Node> {
     let lost = (stamp(), select(vec![LostCause::Joining, LostCause::Silent, LostCause::Fenced]))
         .prop_map(|(since, cause)| Lost { since, cause });
     let drain = (stamp(), drain_wish()).prop_map(|(since, wish)| Drain { since, wish });
     let flags = any::<(bool, bool)>();
-    let fate = (option::of(drain), option::of(lost), option::of(number().prop_map(BootId)), stamp());
+    let fate =
+        (option::of(drain), option::of(lost), option::of(number().prop_map(BootId)), stamp(), certificates());
     (node_id(), node_name(), role(), description(), text_map(), flags, fate).prop_map(
-        |(id, name, role, description, labels, (cordoned, maintenance), (drain, lost, boot, joined))| Node {
+        |(id, name, role, description, labels, flags, (drain, lost, boot, joined, certificates))| Node {
             id,
             name,
             role,
             description,
             labels,
-            cordoned,
-            maintenance,
+            cordoned: flags.0,
+            maintenance: flags.1,
             drain,
             session: None,
             lost,
             boot,
             joined,
+            certificates,
         },
     )
 }
@@ -168,8 +198,17 @@ pub fn state() -> impl Strategy<Value = State> {
     let standbys = prop::collection::btree_set(node_id(), 0..3);
     let tokens = prop::collection::vec(token(), 0..3);
     let clients = prop::collection::btree_map(1..100u64, (number(), reply()), 0..4);
-    (base, nodes, services, standbys, tokens, clients).prop_map(
-        |(([revision, topology], now, cluster, membership), nodes, services, standbys, tokens, clients)| {
+    let trust = (prop::collection::vec(authority(), 0..3), prop::collection::vec(user(), 0..3));
+    (base, nodes, services, standbys, tokens, clients, trust).prop_map(
+        |(
+            ([revision, topology], now, cluster, membership),
+            nodes,
+            services,
+            standbys,
+            tokens,
+            clients,
+            trust,
+        )| {
             let mut state = State {
                 revision: Revision(revision),
                 topology: Revision(topology),
@@ -184,6 +223,11 @@ pub fn state() -> impl Strategy<Value = State> {
             put_nodes(&mut state, nodes);
             put_services(&mut state, services);
             state.tokens = tokens.into_iter().map(|token| (token.id.clone(), token)).collect();
+            let authorities = trust.0.into_iter().enumerate();
+            let numbered =
+                authorities.map(|(at, a)| Arc::new(Authority { id: CertificateId(at as u64 + 1), ..a }));
+            state.authorities = numbered.collect();
+            state.users = trust.1.into_iter().map(|user| (user.name.clone(), user)).collect();
             for (at, (client, (seq, reply))) in clients.into_iter().enumerate() {
                 let at = Revision(at as u64);
                 state.clients.restore(client, ClientRecord { seq, at, reply });

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::task::Waker;
 
 use bytes::Bytes;
+use muster::security::principal::Principal;
 use muster_tests::sim::rng::Rng;
 
 use super::{MS, Weather};
@@ -62,6 +63,8 @@ enum Arrival {
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) address: SocketAddr,
+    /// Who is at the other end.
+    pub(super) peer: Principal,
     pub(super) open: bool,
     pub(super) inbox: VecDeque<Bytes>,
     pub(super) inbox_bytes: usize,
@@ -79,9 +82,10 @@ pub(super) struct End {
 }
 
 impl End {
-    fn new(address: SocketAddr) -> Self {
+    fn new(address: SocketAddr, peer: Principal) -> Self {
         Self {
             address,
+            peer,
             open: false,
             inbox: VecDeque::new(),
             inbox_bytes: 0,
@@ -241,11 +245,11 @@ impl Fabric {
     // ---- connections --------------------------------------------------------------------------------------
 
     /// A new connection; its opening is on the way.
-    pub(super) fn open(&mut self, from: SocketAddr, to: SocketAddr) -> EndId {
+    pub(super) fn open(&mut self, from: SocketAddr, to: SocketAddr, who: Principal) -> EndId {
         let connection = self.number();
         let near = EndId { connection, side: 0 };
-        self.ends.insert(near, End::new(from));
-        self.ends.insert(near.other(), End::new(to));
+        self.ends.insert(near, End::new(from, Principal::Stranger));
+        self.ends.insert(near.other(), End::new(to, who));
         self.push(near, Segment::Open);
         near
     }

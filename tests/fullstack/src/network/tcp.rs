@@ -9,10 +9,14 @@ use std::task::{Context, Poll};
 use bytes::{Buf, Bytes};
 use futures::Stream;
 use hyper_util::rt::TokioIo;
-use muster::raft::{Dial, DialError};
+use muster::security::dial::Dial;
+use muster::security::principal::{Caller, Door, Principal};
+use muster_core::id::{CertificateId, NodeId};
+use muster_core::time::Stamp;
+use muster_tls::Expected;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
-use tonic::transport::{Channel, Uri};
+use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::Network;
 use super::fabric::{EndId, Listener, Segment};
@@ -27,11 +31,16 @@ pub struct SimStream {
     id: EndId,
 }
 
-pub(super) async fn connect(network: Network, from: IpAddr, to: SocketAddr) -> io::Result<SimStream> {
+pub(super) async fn connect(
+    network: Network,
+    from: IpAddr,
+    to: SocketAddr,
+    who: Principal,
+) -> io::Result<SimStream> {
     let id = {
         let mut fabric = network.lock();
         let port = fabric.port(from);
-        fabric.open(SocketAddr::new(from, port), to)
+        fabric.open(SocketAddr::new(from, port), to, who)
     };
     let stream = SimStream { network, id };
     poll_fn(|context| {
@@ -127,9 +136,13 @@ impl Drop for SimStream {
 }
 
 impl Connected for SimStream {
-    type ConnectInfo = ();
+    type ConnectInfo = Caller;
 
-    fn connect_info(&self) {}
+    fn connect_info(&self) -> Caller {
+        let fabric = self.network.lock();
+        let principal = fabric.ends.get(&self.id).map_or(Principal::Stranger, |end| end.peer.clone());
+        Caller { principal, remote: None, door: Door::Any }
+    }
 }
 
 /// A listener, as the stream of its connections.
@@ -178,21 +191,29 @@ impl Drop for Incoming {
 pub struct SimDial {
     /// The network.
     pub network: Network,
-    /// Who calls.
+    /// From where.
     pub from: IpAddr,
+    /// Who calls: what a certificate would prove.
+    pub who: Principal,
+}
+
+/// A node's principal.
+#[must_use]
+pub fn node(id: u64) -> Principal {
+    Principal::Node { id: NodeId(id), certificate: CertificateId(id), ends: Stamp(u64::MAX) }
 }
 
 impl Dial for SimDial {
-    fn dial(&self, address: &str) -> Result<Channel, DialError> {
-        let endpoint = muster::raft::endpoint("http", address)?;
+    fn dial(&self, settings: &Endpoint, _address: &str, _expected: Expected) -> Channel {
         let dialer = self.clone();
-        Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |uri: Uri| {
+        settings.connect_with_connector_lazy(tower::service_fn(move |uri: Uri| {
             let dialer = dialer.clone();
             async move {
                 let to = uri.authority().and_then(|to| to.as_str().parse().ok());
                 let to = to.ok_or_else(|| io::Error::from(ErrorKind::InvalidInput))?;
-                dialer.network.connect(dialer.from, to).await.map(TokioIo::new)
+                let SimDial { network, from, who } = dialer;
+                network.connect_as(from, to, who).await.map(TokioIo::new)
             }
-        })))
+        }))
     }
 }

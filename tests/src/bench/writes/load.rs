@@ -11,7 +11,7 @@ use super::target::Target;
 use crate::bench::report::Rate;
 use crate::bench::statistics::Samples;
 use crate::harness::wait::{Moment, millis};
-use crate::harness::{HarnessError, network};
+use crate::harness::{HarnessError, Operator, network};
 
 /// Before anything is counted: connections are made and caches filled.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -27,6 +27,8 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Clients that stand in a namespace.
 pub(super) struct Load {
     runtime: Runtime,
+    /// Who writes to agents; none: the servers want no certificate.
+    operator: Option<Operator>,
 }
 
 /// When calls are counted.
@@ -37,7 +39,7 @@ struct Window {
 }
 
 impl Load {
-    pub(super) fn new(namespace: &str) -> Result<Self, HarnessError> {
+    pub(super) fn new(namespace: &str, operator: Option<Operator>) -> Result<Self, HarnessError> {
         let namespace: Arc<str> = namespace.into();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -49,7 +51,7 @@ impl Load {
             })
             .build()
             .map_err(HarnessError::io("starting a runtime"))?;
-        Ok(Self { runtime })
+        Ok(Self { runtime, operator })
     }
 
     /// A connection that is made at its first use.
@@ -57,7 +59,11 @@ impl Load {
         let _inside = self.runtime.enter();
         let made = Endpoint::from_shared(format!("http://{endpoint}"));
         let made = made.map_err(|e| HarnessError::broken(format!("{endpoint}: {e}")))?;
-        Ok(made.timeout(CALL_TIMEOUT).tcp_nodelay(true).connect_lazy())
+        let settings = made.timeout(CALL_TIMEOUT).tcp_nodelay(true);
+        Ok(match &self.operator {
+            Some(operator) => operator.channel(&settings, endpoint),
+            None => settings.connect_lazy(),
+        })
     }
 
     /// Runs something on a thread of the namespace.

@@ -31,11 +31,7 @@ impl Fault for LeftAndJoined {
         // Three of the others vote in its place; so at most one host may be a worker.
         let has_worker = status.nodes.iter().any(|node| node.name != host && node.wanted_role == "worker");
         let role = if !has_worker && rng.percent(40) { "worker" } else { "auto" };
-        scene
-            .cluster
-            .host(&host)?
-            .muster("leave", &["--insecure", "--timeout", LEAVE_TIMEOUT_S])?
-            .success()?;
+        scene.cluster.host(&host)?.muster("leave", &["--timeout", LEAVE_TIMEOUT_S])?.success()?;
         let cost = Cost::services_of(&host).with_recovery(Duration::from_secs(3));
         let heal = Box::new(move |cluster: &mut Cluster| join_anew(cluster, &host, role));
         Ok(Injury {

@@ -3,9 +3,10 @@
 use super::{Applied, Effect, ReplyValue};
 use crate::command::{AddNode, Bootstrap, NodeChange, NodeDescription, Role};
 use crate::event::{Event, EventKind};
-use crate::id::{NodeId, NodeName};
+use crate::id::{CertificateId, NodeId, NodeName};
 use crate::refusal::Refusal;
 use crate::state::node::{Drain, Lost, LostCause, Node};
+use crate::state::trust::Certificates;
 use crate::state::{Cluster, State};
 use crate::time::Timing;
 
@@ -67,6 +68,7 @@ impl State {
             lost: Some(Lost { since: self.now, cause: LostCause::Joining }),
             boot: None,
             joined: self.now,
+            certificates: Certificates::first(CertificateId(id.0), self.end_of_node_certificate()),
         };
         let message = format!("node {} joined", node.name);
         self.nodes.insert(id, node);

@@ -35,6 +35,14 @@ impl State {
         Ok(Effect::CHANGED)
     }
 
+    /// Whether a token of that hash could be used now; only applying it tells for certain.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check_token(&self, hash: &[u8; 32]) -> Result<(), Refusal> {
+        self.usable_token(hash).map(drop)
+    }
+
     pub(super) fn usable_token(&self, hash: &[u8; 32]) -> Result<&TokenGrant, Refusal> {
         let token = self.tokens.values().find(|t| t.hash == *hash).ok_or(Refusal::TokenUnknown)?;
         if token.expires <= self.now {

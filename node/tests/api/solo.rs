@@ -71,6 +71,35 @@ fn no_guard(directory: &Path) -> Arc<LocalGuard> {
     })
 }
 
+fn raft_options(
+    directory: &std::path::Path,
+    live: &Live,
+    acks: &Acks,
+    replica: NodeReplica,
+) -> raft::Options {
+    raft::Options {
+        id: ME.0,
+        group: Group { cluster_id: CLUSTER.0, incarnation: 1 },
+        timing: Timing::FAST,
+        directory: directory.join("raft"),
+        dialer: Arc::new(SecureDial(live.clone())),
+        gate: Arc::new(acks.clone()),
+        replica: Box::new(replica),
+        snapshot_every: raft::SNAPSHOT_EVERY,
+    }
+}
+
+fn agent_options(directory: &std::path::Path) -> agent::Options {
+    agent::Options {
+        node: ME,
+        node_name: NodeName::new("n1").unwrap(),
+        cluster: CLUSTER,
+        incarnation: Incarnation(1),
+        data_dir: directory.to_owned(),
+        guard: no_guard(directory),
+    }
+}
+
 impl Solo {
     /// Starts it and makes the cluster.
     pub async fn start() -> Self {
@@ -87,28 +116,11 @@ impl Solo {
             VoterIdentity { cluster: CLUSTER, incarnation: Incarnation(1), node: ME, boot: BootId(11) };
         let acks = Acks::new(identity);
         let (replica, published) = NodeReplica::new(acks.clone(), history.clone());
-        let (raft, service) = raft::start(raft::Options {
-            id: ME.0,
-            group: Group { cluster_id: CLUSTER.0, incarnation: 1 },
-            timing: Timing::FAST,
-            directory: directory.path().join("raft"),
-            dialer: Arc::new(SecureDial(live.clone())),
-            gate: Arc::new(acks.clone()),
-            replica: Box::new(replica),
-            snapshot_every: raft::SNAPSHOT_EVERY,
-        })
-        .await
-        .unwrap();
+        let raft_options = raft_options(directory.path(), &live, &acks, replica);
+        let (raft, service) = raft::start(raft_options).await.unwrap();
         let peers = Peers::new(published.state.clone(), Arc::new(SecureDial(live.clone())));
         let proposer = Proposer::new(ME, "n1", raft.clone(), peers.clone(), published.state.clone());
-        let options = agent::Options {
-            node: ME,
-            node_name: NodeName::new("n1").unwrap(),
-            cluster: CLUSTER,
-            incarnation: Incarnation(1),
-            data_dir: directory.path().to_owned(),
-            guard: no_guard(directory.path()),
-        };
+        let options = agent_options(directory.path());
         let agent = agent::start(options, published.state.clone(), Arc::new(proposer.clone()));
         let (fenced, fenced_receiver) = mpsc::channel(1);
         let (healths, healths_receiver) = watch::channel(Healths::default());

@@ -128,7 +128,6 @@ impl muster::security::dial::Dial for PlainDial {
 }
 
 /// Believes callers who they say they are: what a certificate proves is another test's matter.
-#[expect(clippy::result_large_err, reason = "an interceptor's type")]
 fn believe(mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
     use muster::security::principal::{Caller, Door, Principal};
     use prost::Message;

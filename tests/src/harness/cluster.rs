@@ -103,7 +103,10 @@ impl Cluster {
     }
 
     /// On the first host root makes a user, who operates the cluster from then on.
-    fn make_operator(&self) -> Result<(), HarnessError> {
+    ///
+    /// # Errors
+    /// When no agent makes it in time.
+    pub fn make_operator(&self) -> Result<(), HarnessError> {
         let socket = format!("unix:{}", self.hosts[0].run_dir().join("api.sock").display());
         let context = self.context().display().to_string();
         let line = [

@@ -72,6 +72,7 @@ fn data_directories(cluster: &mut Cluster) -> Played {
     port_in_use(host)?;
     // Nothing was lost by all that.
     host.start()?;
+    cluster.make_operator()?;
     cluster.whole()?;
     let host = cluster.host("n1")?;
     says(&host.muster("agent", &[])?, 107, &["another agent is using"])?;

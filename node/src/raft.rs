@@ -212,6 +212,9 @@ fn config(options: &Options) -> Result<Config, StartError> {
         max_in_snapshot_log_to_keep: options.snapshot_every * KEEP_SNAPSHOTS,
         replication_lag_threshold: options.snapshot_every * (KEEP_SNAPSHOTS + 1),
         purge_batch_size: PURGE_BATCH.min(options.snapshot_every),
+        // The leader's disk and the followers' work at the same time (Ongaro's thesis, section 10.2.1): the leader counts
+        // itself only once its own write is on the disk.
+        broadcast_submitted_on_append: Some(true),
         enable_pre_vote: Some(true),
         // The committed index on the disk may lag, so a restarted leader could serve an older state than
         // it has shown before. An election makes it find out.

@@ -14,7 +14,7 @@ use muster::command::init;
 use muster::config::Config;
 use muster::node::ground::Ground;
 use muster::node::{self, RunOptions};
-use muster::raft::{Dial, VoterGate};
+use muster::raft::Dial;
 use muster::seed::Seed;
 use muster::storage::directory::{DataDirectory, Identity};
 use muster::storage::history::History;
@@ -29,7 +29,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::disk::Disk;
 use crate::machine::Place;
-use crate::mutant::Mutant;
 use crate::network::{Network, SimDial, SimUdp};
 use crate::process::Exit;
 
@@ -57,8 +56,6 @@ pub struct Setting {
     pub invitation: Option<Invitation>,
     /// Ends it in order.
     pub stop: CancellationToken,
-    /// What is wrong with it, in a run that is to be caught.
-    pub mutant: Option<Mutant>,
 }
 
 /// What an operator types behind `muster join`.
@@ -109,7 +106,6 @@ pub async fn run(setting: Setting) -> Exit {
     let incoming = setting.network.listen(setting.place.agent()).map_err(|e| e.to_string())?;
     let dialer = Arc::new(SimDial { network: setting.network.clone(), from: setting.place.ip() });
     let (network, place) = (setting.network.clone(), setting.place.clone());
-    let open_gate = setting.mutant == Some(Mutant::OpenGate);
     let ground = Ground {
         log: setting.disk.open(),
         snapshot_every: setting.snapshot_every,
@@ -122,7 +118,7 @@ pub async fn run(setting: Setting) -> Exit {
         http: Vec::new(),
         heartbeats: Box::new(move |acks, fenced| {
             let socket = network.datagrams(place.agent())?;
-            let answering = tokio::spawn(answer_heartbeats(acks, fenced, socket, open_gate));
+            let answering = tokio::spawn(answer_heartbeats(acks, fenced, socket));
             Ok(Box::new(AbortOnDropHandle::new(answering)) as Box<dyn Send>)
         }),
     };
@@ -131,13 +127,10 @@ pub async fn run(setting: Setting) -> Exit {
 }
 
 /// The product does this on a thread of its own, with sockets of its own.
-async fn answer_heartbeats(acks: Acks, fenced: mpsc::Sender<SessionId>, socket: SimUdp, open_gate: bool) {
+async fn answer_heartbeats(acks: Acks, fenced: mpsc::Sender<SessionId>, socket: SimUdp) {
     loop {
         let first = tokio::time::timeout(TICK, socket.receive()).await.ok();
         acks.tick();
-        if open_gate {
-            acks.truncated(None);
-        }
         let mut next = first;
         while let Some((from, content)) = next {
             if let Some((bytes, length)) = acks.answer(&content, &fenced) {

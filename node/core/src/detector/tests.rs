@@ -60,6 +60,17 @@ fn the_round_starts_the_moment_a_majority_is_at_w() {
 }
 
 #[test]
+fn fresh_leases_are_asked_about_before_they_could_be_overdue() {
+    let mut detector = detector();
+    detector.poll(at(0));
+    (1..=3).for_each(|voter| report(&mut detector, 0, voter, 40, None));
+    assert_eq!(detector.next_wakeup(at(0)), Duration::from_millis(210), "40 ms now, 250 ms then");
+    assert_eq!(detector.poll(at(209)), []);
+    assert_eq!(detector.poll(at(210)).len(), 1);
+    assert_eq!(detector.next_wakeup(at(210)), Duration::from_millis(125), "no longer fresh: the usual pace");
+}
+
+#[test]
 fn a_majority_of_promises_of_current_boots_is_a_close() {
     let mut detector = detector();
     detector.poll(at(0));

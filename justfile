@@ -30,7 +30,7 @@ bench *ARGS:
 
 # The long forms of the tests for so many minutes, and one table (docs/soak.md); needs root.
 soak MINUTES="60" *ARGS:
-    cargo build --release -p muster -p musterctl
+    cargo build --release -p muster -p musterctl -p muster-fullstack
     cargo run --release -p muster-tests --bin soak -- {{MINUTES}} {{ARGS}}
 
 # The core simulation for so many minutes, on all processors: counts, and every seed in which something went wrong.

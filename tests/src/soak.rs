@@ -15,6 +15,7 @@ pub mod quiet;
 pub mod report;
 pub mod simulation;
 pub mod stage;
+pub mod whole_stack;
 
 use std::time::Duration;
 
@@ -30,6 +31,7 @@ use crate::harness::wait::Moment;
 pub fn stages(options: &Options) -> Vec<Box<dyn Stage>> {
     vec![
         Box::new(simulation::Simulation { seed: options.seed }),
+        Box::new(whole_stack::WholeStack { seed: options.seed }),
         Box::new(campaign::CampaignStage::new(options)),
         Box::new(quiet::Quiet { loss_percent: 0 }),
         Box::new(quiet::Quiet { loss_percent: 5 }),

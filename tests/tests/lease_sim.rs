@@ -37,6 +37,9 @@ fn the_sound_protocol_survives_every_seed() {
     let seeds = number_from("MUSTER_SIM_SEEDS").unwrap_or(SOUND_SEEDS);
     let survey = survey(0..seeds, || false);
     print!("{}", survey.tally);
+    let idle = survey.tally.counts().into_iter().filter(|(name, count)| *count == 0 && *name != "violations");
+    let idle: Vec<_> = idle.collect();
+    assert!(idle.is_empty(), "this never happened: {idle:?}");
     if let Some((seed, violation)) = survey.failures.first() {
         panic!("{violation}\n{}", end_of_story(sound(), *seed));
     }

@@ -15,7 +15,6 @@ use muster::config::Config;
 use muster::node::ground::Ground;
 use muster::node::{self, RunOptions};
 use muster::peers;
-use muster::raft::VoterGate;
 use muster::security::dial::Dial;
 use muster::security::principal::Principal;
 use muster::security::rejections::Rejections;
@@ -36,7 +35,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::disk::Disk;
 use crate::machine::Place;
-use crate::mutant::Mutant;
 use crate::network::{Network, SimDial, SimUdp, node};
 use crate::process::Exit;
 
@@ -64,8 +62,6 @@ pub struct Setting {
     pub invitation: Option<Invitation>,
     /// Ends it in order.
     pub stop: CancellationToken,
-    /// What is wrong with it, in a run that is to be caught.
-    pub mutant: Option<Mutant>,
 }
 
 /// What an operator types behind `muster join`.
@@ -129,7 +125,6 @@ pub async fn run(setting: Setting) -> Exit {
     let who = node(id);
     let dialer = Arc::new(SimDial { network: setting.network.clone(), from: setting.place.ip(), who });
     let (network, place) = (setting.network.clone(), setting.place.clone());
-    let open_gate = setting.mutant == Some(Mutant::OpenGate);
     let ground = Ground {
         log: setting.disk.open(),
         snapshot_every: setting.snapshot_every,
@@ -144,7 +139,7 @@ pub async fn run(setting: Setting) -> Exit {
         http: Vec::new(),
         heartbeats: Box::new(move |acks, fenced| {
             let socket = network.datagrams(place.agent())?;
-            let answering = tokio::spawn(answer_heartbeats(acks, fenced, socket, open_gate));
+            let answering = tokio::spawn(answer_heartbeats(acks, fenced, socket));
             Ok(Box::new(AbortOnDropHandle::new(answering)) as Box<dyn Send>)
         }),
     };
@@ -153,13 +148,10 @@ pub async fn run(setting: Setting) -> Exit {
 }
 
 /// The product does this on a thread of its own, with sockets of its own.
-async fn answer_heartbeats(acks: Acks, fenced: mpsc::Sender<SessionId>, socket: SimUdp, open_gate: bool) {
+async fn answer_heartbeats(acks: Acks, fenced: mpsc::Sender<SessionId>, socket: SimUdp) {
     loop {
         let first = tokio::time::timeout(TICK, socket.receive()).await.ok();
         acks.tick();
-        if open_gate {
-            acks.truncated(None);
-        }
         let mut next = first;
         while let Some((from, content)) = next {
             if let Some((bytes, length)) = acks.answer(&content, &fenced) {

@@ -20,6 +20,7 @@ pub mod network;
 pub mod operators;
 pub mod process;
 pub mod run;
+pub mod runner;
 pub mod tasks;
 pub mod trace;
 pub mod world;

@@ -9,8 +9,6 @@ pub enum Mutant {
     ForgottenVote,
     /// All hosts but the first have clocks that gain 30 %: far outside of what LEASES.md allows.
     FastClocks,
-    /// The voter's gate stays open while its log holds a membership entry that it has not applied (LEASES.md R2b).
-    OpenGate,
     /// A read is answered from the state that the asked node happens to have.
     LocalReads,
     /// The guard lets its tasks live when the lease ends (R4).
@@ -21,11 +19,10 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them with their names.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 6] = [
         ("unsynced-log", Self::UnsyncedLog),
         ("forgotten-vote", Self::ForgottenVote),
         ("fast-clocks", Self::FastClocks),
-        ("open-gate", Self::OpenGate),
         ("local-reads", Self::LocalReads),
         ("spared-tasks", Self::SparedTasks),
         ("leaseless-start", Self::LeaselessStart),

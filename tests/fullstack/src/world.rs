@@ -113,7 +113,6 @@ impl World {
             snapshot_every: self.snapshot_every,
             invitation: Some(self.invitation.clone()),
             stop: machine.stop.clone(),
-            mutant: self.mutant,
         };
         let clocks = machine.place.skew.read(self.now_ns);
         kernel::set_clocks(clocks);

@@ -1,6 +1,7 @@
 //! Finding Muster's binaries beside the test's own, and saying what is missing here.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::{HarnessError, sweep, tool};
 
@@ -31,9 +32,14 @@ impl Binaries {
     }
 }
 
-/// Why tests with real processes can't run here; `None`: they can.
+/// Why tests with real processes can't run here; `None`: they can. Found out once: several stages may ask at once.
 #[must_use]
 pub fn obstacle() -> Option<String> {
+    static FOUND: OnceLock<Option<String>> = OnceLock::new();
+    FOUND.get_or_init(find_obstacle).clone()
+}
+
+fn find_obstacle() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("network namespaces need root".to_owned());
     }

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::unistd::Pid;
+
 use super::{HarnessError, processes, sweep, wait};
 
 /// Where the controllers are mounted.
@@ -66,10 +68,16 @@ impl ControlGroup {
         self.write("memory.limit_in_bytes", &bytes.to_string())
     }
 
-    /// The file that takes new members.
-    #[must_use]
-    pub fn members(&self) -> PathBuf {
+    fn members(&self) -> PathBuf {
         self.path.join("cgroup.procs")
+    }
+
+    /// Takes a process.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn take(&self, pid: Pid) -> Result<(), HarnessError> {
+        self.write("cgroup.procs", &pid.to_string())
     }
 
     /// Takes all processes of a network namespace.
@@ -79,7 +87,7 @@ impl ControlGroup {
     pub fn take_all(&self, namespace: &str) -> Result<(), HarnessError> {
         for pid in processes::inside(namespace)?.into_iter().filter(|pid| processes::is_alive(*pid)) {
             // One that has ended meanwhile can't be moved.
-            if let Err(error) = self.write("cgroup.procs", &pid.to_string())
+            if let Err(error) = self.take(pid)
                 && processes::is_alive(pid)
             {
                 return Err(error);

@@ -205,6 +205,7 @@ impl World {
         let Some(guard) = self.hosts.get(&id).and_then(|host| host.guard.as_ref()) else { return };
         let mut orders = Vec::new();
         let mut writes = Vec::new();
+        let mut asks_anew = false;
         if guard.lease.is_none() {
             match view.session_of(id) {
                 Some(session) if session.request == guard.request => orders.push(Order::Grant {
@@ -214,6 +215,7 @@ impl World {
                     from: source,
                 }),
                 Some(_) => {}
+                None if view.used_up(guard.request) => asks_anew = true,
                 None => writes.push(Entry::Open { node: id, request: guard.request, key: guard.key }),
             }
         }
@@ -227,6 +229,14 @@ impl World {
                 orders.push(Order::Stop { slot, session, generation });
             } else {
                 orders.push(Order::Start { slot, session, generation });
+            }
+        }
+        if asks_anew {
+            // Its session was closed before the guard had the grant.
+            let (key, request) = (self.number(), self.number());
+            let guard = self.hosts.get_mut(&id).and_then(|host| host.guard.as_mut());
+            if let Some(guard) = guard {
+                (guard.key, guard.request) = (key, request);
             }
         }
         for order in orders {

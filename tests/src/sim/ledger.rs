@@ -184,6 +184,12 @@ impl Ledger {
         self.sessions.values().find(|session| session.open.node == node).copied()
     }
 
+    /// Whether this request opened a session that was closed since: it will never open another one.
+    #[must_use]
+    pub fn used_up(&self, request: u64) -> bool {
+        self.requests.contains(&request) && self.sessions.values().all(|session| session.request != request)
+    }
+
     /// What a voter needs of it.
     #[must_use]
     pub fn for_voter(&self, voter: NodeId, pending: BTreeSet<MembershipId>) -> Applied {

@@ -5,13 +5,15 @@ use std::time::Duration;
 use super::{Cost, Fault, Injury, long, span_ms};
 use crate::campaign::Scene;
 use crate::harness::control_group::ControlGroup;
-use crate::harness::{Cluster, HarnessError};
+use crate::harness::{Cluster, HarnessError, wait};
 use crate::sim::rng::Rng;
 
 /// What is left of one processor for a starved host.
 const STARVED_PERCENT: u64 = 5;
 /// Too little for an agent to start in.
 const MEMORY_BYTES: u64 = 4 << 20;
+/// How long its process may take to be there.
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// Too few for an agent to serve with.
 const DESCRIPTORS: &str = "--nofile=40:40";
 /// Processes that compute without end, on two processors.
@@ -89,11 +91,19 @@ impl Fault for MemoryExhausted {
         group.limit_memory(MEMORY_BYTES)?;
         let agent = scene.cluster.host(&host)?;
         agent.kill_agent()?;
-        let enter = format!("echo $$ > {} && exec \"$@\"", group.members().display());
-        agent.start_under(&["/bin/sh", "-c", &enter, "sh"])?;
+        // Inside the host no control group can be seen: it waits until it was put into one.
+        let limited = agent.dir().join("limited");
+        let wait = format!("until [ -e {} ]; do sleep 0.02; done; exec \"$@\"", limited.display());
+        agent.start_under(&["/bin/sh", "-c", &wait, "sh"])?;
+        let pid = wait::until(START_TIMEOUT, "the agent's process", || {
+            agent.agent_pid().ok_or_else(|| "it is not there".to_owned())
+        })?;
+        group.take(pid)?;
+        std::fs::write(&limited, "").map_err(HarnessError::io("telling the agent to go on"))?;
         let heal = Box::new(move |cluster: &mut Cluster| {
             let host = cluster.host(&host)?;
             host.kill_agent()?;
+            std::fs::remove_file(&limited).map_err(HarnessError::io("removing a file"))?;
             end(&group)?;
             host.start()
         });

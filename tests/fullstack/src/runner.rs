@@ -1,8 +1,6 @@
 //! Many seeds: two processes at a time, the determinism of some, one table.
 
-#[path = "runner/child.rs"]
 pub mod child;
-#[path = "runner/table.rs"]
 mod table;
 
 use std::ops::Range;
@@ -10,13 +8,48 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use muster_fullstack::mutant::Mutant;
-
 use self::child::{RESULT, Told};
 use self::table::Table;
+use crate::mutant::Mutant;
 
+/// Seeds of the short form.
+const SHORT_SEEDS: u64 = 200;
+/// How many there are.
+const SEEDS_VARIABLE: &str = "MUSTER_FULLSTACK_SEEDS";
+/// The first one.
+const FIRST_VARIABLE: &str = "MUSTER_FULLSTACK_FIRST";
 /// One seed in so many is run twice: its two traces must be equal.
 const TWICE_EVERY: u64 = 100;
+
+/// The whole program; the arguments are those behind its name.
+///
+/// # Panics
+/// When an argument or a variable is not a number, or names no mutant.
+#[must_use]
+pub fn main(arguments: &[String]) -> ExitCode {
+    let after = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1).map(String::as_str)
+    };
+    let mutant = after("--mutant").map(|name| Mutant::named(name).expect("a mutant of that name"));
+    if let Some(seed) = after("--child") {
+        return child::run(seed.parse().expect("a seed"), mutant, false);
+    }
+    if let Some(seed) = after("--seed") {
+        return child::run(seed.parse().expect("a seed"), mutant, true);
+    }
+    if let Some(limit) = after("--mutants") {
+        return Runner::default().hunt(limit.parse().expect("a number of seeds"));
+    }
+    if arguments.iter().any(|argument| argument == "--list") {
+        println!("fullstack: test");
+        return ExitCode::SUCCESS;
+    }
+    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse().expect("a number of seeds"));
+    let first = number(FIRST_VARIABLE).unwrap_or(1);
+    let seeds = number(SEEDS_VARIABLE).unwrap_or(SHORT_SEEDS);
+    Runner::default().run(first..first + seeds)
+}
 
 /// Runs seeds.
 pub struct Runner {
@@ -36,6 +69,10 @@ impl Default for Runner {
 
 impl Runner {
     /// Runs them all and judges.
+    ///
+    /// # Panics
+    /// Never: no thread of it panics.
+    #[must_use]
     pub fn run(&self, seeds: Range<u64>) -> ExitCode {
         let mut twice = 0;
         let mut jobs: Vec<(u64, bool)> = seeds.clone().map(|seed| (seed, false)).collect();
@@ -63,6 +100,10 @@ impl Runner {
     }
 
     /// For each mutant, how many seeds it takes to catch it.
+    ///
+    /// # Panics
+    /// Never: no thread of it panics.
+    #[must_use]
     pub fn hunt(&self, limit: u64) -> ExitCode {
         let mut escaped = 0;
         println!("{:<18} {:>6}  {:<34} what", "mutant", "seeds", "promise");

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use muster_fullstack::mutant::Mutant;
-use muster_fullstack::run::{Outcome, Plan};
-use muster_fullstack::trace::{self, Telling};
-use muster_fullstack::world::World;
 use serde::{Deserialize, Serialize};
+
+use crate::mutant::Mutant;
+use crate::run::{Outcome, Plan};
+use crate::trace::{self, Telling};
+use crate::world::World;
 
 /// What the line with the result begins with.
 pub const RESULT: &str = "RESULT ";
@@ -56,6 +57,10 @@ impl From<Outcome> for Told {
 }
 
 /// Runs one seed in this process.
+///
+/// # Panics
+/// Never: the result is numbers and text.
+#[must_use]
 pub fn run(seed: u64, mutant: Option<Mutant>, with_story: bool) -> ExitCode {
     let root = match tempfile::tempdir_in(World::scratch()) {
         Ok(root) => root,

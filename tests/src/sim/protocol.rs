@@ -65,6 +65,8 @@ pub trait HostHalf {
     fn send_due_in(&mut self, now: HostInstant) -> Option<Duration>;
     /// See [`HostLease::targets`].
     fn targets(&self) -> Vec<Target>;
+    /// See [`HostLease::list`].
+    fn list(&self) -> &VoterList;
     /// See [`HostLease::on_answer`].
     fn on_answer(&mut self, now: HostInstant, answer: &Answer) -> HostEffect;
     /// See [`HostLease::deadline`].
@@ -93,6 +95,9 @@ impl<R: Rules> HostHalf for HostLease<R> {
     }
     fn send_due_in(&mut self, now: HostInstant) -> Option<Duration> {
         Self::send_due_in(self, now)
+    }
+    fn list(&self) -> &VoterList {
+        Self::list(self)
     }
     fn targets(&self) -> Vec<Target> {
         Self::targets(self).to_vec()

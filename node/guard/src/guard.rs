@@ -266,8 +266,7 @@ impl Guard {
     }
 
     fn arm_bound_shims(&mut self, now: HostInstant) {
-        let Some(timer_ns) = self.session.as_mut().and_then(|session| session.lease.timer_boottime_ns(now))
-        else {
+        let Some(timer_ns) = self.session.as_mut().and_then(|session| session.timer_boottime_ns(now)) else {
             return;
         };
         for shim in self.shims.bound().filter(|shim| !shim.dead) {

@@ -30,7 +30,7 @@ impl Guard {
             move |errno: Errno| Refusal::StartFailed { step: step.to_owned(), errno: errno as i32 }
         };
         let leased = order.binding == Binding::Exclusive;
-        let timer_ns = self.session.as_mut().and_then(|session| session.lease.timer_boottime_ns(now));
+        let timer_ns = self.session.as_mut().and_then(|session| session.timer_boottime_ns(now));
         let cgroup = self.cgroups.make();
         let launch = Launch {
             isolation: self.isolation,
@@ -261,7 +261,7 @@ impl Guard {
         let phase = self.session.as_mut().map(|session| session.phase(now));
         report!("shim {pid} ended, lease phase {:?}", phase.unwrap_or(LeasePhase::None));
         if let (true, Some(session)) = (bound, &mut self.session) {
-            session.end_if_nearly_over(now);
+            session.end_if_timer_fired(now);
         }
     }
 

@@ -259,7 +259,7 @@ impl Guard {
             return Err(Refusal::NoSuchTask);
         }
         let now = clock::now();
-        let timer_ns = self.session.as_mut().and_then(|session| session.lease.timer_boottime_ns(now));
+        let timer_ns = self.session.as_mut().and_then(|session| session.timer_boottime_ns(now));
         let timer_ns = if primary { timer_ns.ok_or(Refusal::NoValidLease)? } else { 0 };
         let shim = self.shims.of_slot(slot).ok_or(Refusal::NoSuchTask)?;
         if shim.confirm_to.is_some() {

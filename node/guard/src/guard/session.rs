@@ -28,6 +28,9 @@ pub(crate) struct Session {
     pub(crate) rejected: u64,
     /// Smallest time until the kill that was seen just before a renewal.
     pub(crate) headroom_ms: u64,
+    /// The value of `CLOCK_BOOTTIME` that the shims' timers were last armed for.
+    #[serde(default)]
+    timer_boottime_ns: Option<u64>,
     #[serde(skip, default = "empty_buffer")]
     buffer: Box<Buffer>,
 }
@@ -48,6 +51,7 @@ impl Session {
             acked: 0,
             rejected: 0,
             headroom_ms: u64::MAX,
+            timer_boottime_ns: None,
             buffer: empty_buffer(),
         }
     }
@@ -66,13 +70,17 @@ impl Session {
         }
     }
 
-    /// A shim died. When the lease had less than a heartbeat left it was the kernel's timer, which may come up to 1 %
-    /// before the guard's own moment: killing has begun with it, and is irrevocable (R4). Were the lease taken for
+    /// What to arm the shims' timers for at `now`; see [`HostLease::timer_boottime_ns`].
+    pub(crate) fn timer_boottime_ns(&mut self, now: HostInstant) -> Option<u64> {
+        self.timer_boottime_ns = self.lease.timer_boottime_ns(now);
+        self.timer_boottime_ns
+    }
+
+    /// A shim died. When its timer's moment has come it was the kernel, before the guard's own moment by as much as
+    /// the clocks are assumed to diverge: killing has begun with it, and is irrevocable (R4). Were the lease taken for
     /// valid still, the tasks would be started again just to be killed.
-    pub(crate) fn end_if_nearly_over(&mut self, now: HostInstant) {
-        let heartbeat = std::time::Duration::from_millis(u64::from(self.heartbeat_ms));
-        let left = self.lease.kill_at().map(|kill_at| kill_at.shortest_since(now));
-        if left.is_some_and(|left| left < heartbeat) {
+    pub(crate) fn end_if_timer_fired(&mut self, now: HostInstant) {
+        if self.timer_boottime_ns.is_some_and(|timer_ns| now.boottime_ns >= timer_ns) {
             self.lease.end(now);
         }
     }
@@ -141,5 +149,57 @@ mod saved_lease {
 
     pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(from: D) -> Result<HostLease, D::Error> {
         HostLeaseState::deserialize(from).map(|state| HostLease::restore(clock::now(), state))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_core::id::{BootId, ClusterId, Incarnation, MembershipId, NodeId, Revision};
+    use muster_core::lease::{Ack, Grant, Membership, Tenure, VoterList};
+
+    use super::*;
+
+    fn at(ms: u64) -> HostInstant {
+        HostInstant::both((1_000 + ms) * 1_000_000)
+    }
+
+    /// A session of one voter whose first heartbeat, sent at 0, was acknowledged at 10 ms.
+    fn leased() -> Session {
+        let tenure = Tenure {
+            cluster: ClusterId::default(),
+            incarnation: Incarnation::default(),
+            node: NodeId(9),
+            session: SessionId(7),
+        };
+        let membership = Membership::uniform(MembershipId(1), [NodeId(1)]);
+        let list = VoterList { membership, addresses_revision: Revision(1), voters: Vec::new() };
+        let list_version = list.version();
+        let grant = Grant { tenure, ttl_ms: 1000, heartbeat_ms: 50, kill_budget_ms: 50, list };
+        let mut session =
+            Session::new(at(0), SessionGrant { guard_boot: BootId(1), grant }, SessionKey([7; 32]));
+        let seq = session.lease.heartbeat(at(0), true).expect("the first one").seq;
+        let ack =
+            Ack { tenure, voter: NodeId(1), boot: BootId(1), seq, list_version, list: None, release: false };
+        session.lease.on_answer(at(10), &Answer::Ack(ack));
+        session
+    }
+
+    #[test]
+    fn the_kernels_timer_ends_a_young_lease_however_early_it_is() {
+        let mut session = leased();
+        let timer_ns = session.timer_boottime_ns(at(10)).expect("there is a lease");
+        let early_ns = at(950).boottime_ns - timer_ns;
+        assert!(
+            early_ns > 50_000_000,
+            "clocks not compared yet are distrusted by more than a heartbeat: {early_ns}"
+        );
+        session.end_if_timer_fired(HostInstant::both(timer_ns - 1));
+        assert_eq!(
+            session.phase(HostInstant::both(timer_ns - 1)),
+            LeasePhase::Valid,
+            "a shim may die by itself"
+        );
+        session.end_if_timer_fired(HostInstant::both(timer_ns));
+        assert_eq!(session.phase(HostInstant::both(timer_ns)), LeasePhase::Killing);
     }
 }

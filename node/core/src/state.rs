@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use crate::audit::AuditTrail;
 use crate::command::{Role, TokenGrant};
 use crate::id::{
     ClusterId, Incarnation, NodeId, NodeName, Revision, ServiceName, SessionId, SlotId, UserName,
@@ -66,6 +67,8 @@ pub struct State {
     pub authorities: Vec<Arc<Authority>>,
     /// Who operates the cluster from elsewhere.
     pub users: OrdMap<UserName, User>,
+    /// Who did what.
+    pub audit: AuditTrail,
 }
 
 /// The cluster's identity and settings.

@@ -17,6 +17,7 @@ use crate::raft::RaftHandle;
 use crate::replica::Published;
 use crate::security::gate::Gate;
 use crate::security::join_rate::JoinRate;
+use crate::security::recorder::Recorder;
 use crate::security::rejections::Rejections;
 use crate::storage::history::History;
 
@@ -60,4 +61,6 @@ pub struct Handles {
     pub live: Option<Live>,
     /// What was refused at the door.
     pub rejections: Rejections,
+    /// What is refused and goes to the audit trail.
+    pub recorder: Recorder,
 }

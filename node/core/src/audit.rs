@@ -71,15 +71,6 @@ impl ActorRole {
         let fixed = [Self::Muster, Self::Node, Self::Local, Self::Stranger].into_iter();
         fixed.chain(UserRole::ALL.map(Self::User)).find(|role| role.as_str() == name)
     }
-
-    /// Whether somebody outside the cluster's own programs stands behind it.
-    #[must_use]
-    pub fn is_somebody(self) -> bool {
-        match self {
-            Self::Muster | Self::Node => false,
-            Self::User(_) | Self::Local | Self::Stranger => true,
-        }
-    }
 }
 
 impl Actor {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use muster_core::audit::Actor;
 use muster_core::command::{Command, NewCertificate, Proposal};
 use muster_core::id::{CertificateId, MembershipId, NodeId, Reopens, RequestId, Revision, SessionId};
 use muster_core::lease::voter::{CloseRequest, Refusal as NoPromise};
@@ -145,7 +146,9 @@ impl NodeLink for Api {
         let request = request.into_inner();
         self.check_member(&caller, request.sender.as_ref())?;
         let node = caller.node()?;
-        let actor = Caller { actor: format!("node {}", self.state().name_of(node)), ..caller };
+        let actor = Actor { via: self.handles.name.to_string(), ..Actor::agent(&self.state().name_of(node)) };
+        let actor = Actor { from: caller.note.actor.from.clone(), ..actor };
+        let actor = Caller { actor, ..caller };
         let command = Command::IssueCertificate(NewCertificate::Node { node, token_hash: None });
         let reply = self.submit(&actor, RequestId::default(), command).await?;
         let state = self.state_at(&actor, reply.revision).await?;

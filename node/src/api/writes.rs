@@ -24,7 +24,7 @@ impl Api {
         let submitted = self.handles.proposer.submit_for(&caller.actor, request, command, caller.timeout);
         match submitted.await {
             Ok(reply) => Ok(reply),
-            Err(SubmitError::Refused(refusal)) => Err(refusal.into()),
+            Err(SubmitError::Refused(refusal)) => Err(ApiError::Judged(refusal)),
             Err(SubmitError::Unavailable(why)) => {
                 tracing::debug!(why, "a write was not taken in time");
                 Err(self.why_no_leader().await)

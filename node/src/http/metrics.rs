@@ -54,6 +54,10 @@ fn describe() {
     describe_counter!("muster_heartbeats_answered_total", "Heartbeats that this voter answered.");
     describe_counter!("muster_heartbeats_rejected_total", "Datagrams that did not verify.");
     describe_counter!("muster_refused_total", "Connections and calls that were refused, by reason.");
+    describe_counter!(
+        "muster_audit_summed_calls_total",
+        "Refused calls that the audit trail has as a number only, because they were too many."
+    );
     describe_gauge!(
         "muster_certificate_end_timestamp_seconds",
         "When this node's certificate ends, and the earliest end of a trusted CA."
@@ -101,6 +105,7 @@ fn agent(handles: &Handles) {
     counter!("muster_heartbeats_answered_total").absolute(counters.answered.load(Ordering::Relaxed));
     counter!("muster_heartbeats_rejected_total").absolute(counters.rejected.load(Ordering::Relaxed));
     counter!("muster_history_dropped_events_total").absolute(handles.history.dropped());
+    counter!("muster_audit_summed_calls_total").absolute(handles.recorder.summed());
     for (reason, count) in handles.rejections.counts() {
         counter!("muster_refused_total", "reason" => reason).absolute(count);
     }

@@ -37,6 +37,7 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("/muster.v1.Cluster/ListCertificates", Viewer),
     ("/muster.v1.Cluster/RenewCertificate", Viewer),
     ("/muster.v1.Cluster/Logs", Operator),
+    ("/muster.v1.Cluster/ReadAudit", Operator),
     ("/muster.v1.Cluster/Apply", Operator),
     ("/muster.v1.Cluster/ActOnService", Operator),
     ("/muster.v1.Cluster/Annotate", Operator),
@@ -65,6 +66,57 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("/muster.v1.Raft/InstallSnapshot", Member),
     ("/muster.v1.Raft/TransferLeader", Member),
 ];
+
+/// Those that need more than looking but change nothing: a refused one is in the audit trail only when the caller may
+/// not make it at all.
+const READS: &[&str] =
+    &["/muster.v1.Cluster/Logs", "/muster.v1.Cluster/ReadAudit", "/muster.v1.Cluster/ListTokens"];
+/// Those that need less and change something.
+const OPEN_WRITES: &[&str] = &["/muster.v1.Joining/Join", "/muster.v1.Cluster/RenewCertificate"];
+/// Changes that are no command, so that a successful one is recorded too.
+const WITHOUT_COMMAND: &[&str] = &["/muster.v1.Cluster/TransferLeader"];
+
+/// Whether whoever calls this wants to change something.
+#[must_use]
+pub fn is_change(path: &str) -> bool {
+    OPEN_WRITES.contains(&path)
+        || matches!(needs(path), Some(Operator | OwnNode | Admin)) && !READS.contains(&path)
+}
+
+/// Whether a change leaves no command in the log.
+#[must_use]
+pub fn is_without_command(path: &str) -> bool {
+    WITHOUT_COMMAND.contains(&path)
+}
+
+/// What a method is called in the audit trail while its message is not read.
+#[must_use]
+pub fn verb_of(path: &str) -> &str {
+    let method = path.rsplit('/').next().unwrap_or(path);
+    match method {
+        "Apply" => "service apply",
+        "ActOnService" => "service",
+        "Annotate" => "service annotate",
+        "Move" => "move",
+        "ActOnNode" => "node",
+        "Drain" => "drain",
+        "TransferLeader" => "raft transfer-leader",
+        "Rebalance" => "rebalance",
+        "ListTokens" => "token list",
+        "CreateToken" => "token create",
+        "RevokeToken" => "token revoke",
+        "SetTiming" => "cluster set",
+        "IssueUser" => "user create",
+        "RemoveUser" => "user remove",
+        "RevokeCertificates" => "cert revoke",
+        "RotateAuthority" => "cert rotate-ca",
+        "RenewCertificate" => "cert renew",
+        "ReadAudit" => "audit",
+        "Logs" => "service logs",
+        "Join" => "join",
+        _ => path,
+    }
+}
 
 /// What a method needs; none when there is no such method.
 #[must_use]
@@ -119,5 +171,16 @@ mod tests {
         assert_eq!(declared, listed);
         assert_eq!(listed.len(), METHODS.len(), "a method stands there twice");
         assert_eq!(needs("/muster.v1.Cluster/Unheard"), None);
+    }
+
+    #[test]
+    fn the_audit_trail_knows_changes_from_reads() {
+        for path in READS.iter().chain(OPEN_WRITES).chain(WITHOUT_COMMAND) {
+            assert!(needs(path).is_some(), "{path}");
+        }
+        assert!(is_change("/muster.v1.Cluster/Apply") && is_change("/muster.v1.Joining/Join"));
+        assert!(!is_change("/muster.v1.Cluster/GetStatus") && !is_change("/muster.v1.Cluster/Logs"));
+        assert_eq!(verb_of("/muster.v1.Cluster/CreateToken"), "token create");
+        assert_eq!(verb_of("/muster.v1.Raft/Vote"), "/muster.v1.Raft/Vote");
     }
 }

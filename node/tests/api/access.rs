@@ -197,7 +197,7 @@ async fn a_node_speaks_for_itself_only() {
         let proposal = muster_core::command::Proposal {
             stamp: Stamp(0),
             request: muster_core::id::RequestId::default(),
-            actor: "somebody else".to_owned(),
+            actor: "somebody else".into(),
             command: command.clone(),
         };
         let request =

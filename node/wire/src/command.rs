@@ -5,6 +5,7 @@ use muster_core::id::{BootId, NodeId, Reopens, Revision, ServiceName, SessionId}
 use muster_proto::v1;
 use v1::proposal::Command as Wire;
 
+use crate::audit::{calls_from_proto, calls_to_proto};
 use crate::error::{DecodeError, required, service_name};
 use crate::node::{
     add_node_from_proto, add_node_to_proto, bootstrap_from_proto, bootstrap_to_proto, description_from_proto,
@@ -59,6 +60,7 @@ pub(crate) fn command_to_proto(command: &Command) -> Wire {
         Command::IssueCertificate(new) => Wire::IssueCertificate(new_certificate_to_proto(new)),
         Command::RevokeCertificates(holder) => Wire::RevokeCertificates(holder_to_proto(holder)),
         Command::RemoveUser { name } => Wire::RemoveUser(v1::UserRef { name: name.to_string() }),
+        Command::RecordCalls(told) => Wire::RecordCalls(calls_to_proto(told)),
         Command::PutServices { services, if_revision } => Wire::PutServices(v1::PutServices {
             services: services.iter().map(spec_to_proto).collect(),
             if_revision: if_revision.map(|revision| revision.0),
@@ -131,6 +133,7 @@ pub(crate) fn command_from_proto(command: Wire) -> Result<Command, DecodeError> 
         Wire::IssueCertificate(new) => Command::IssueCertificate(new_certificate_from_proto(new)?),
         Wire::RevokeCertificates(holder) => Command::RevokeCertificates(holder_from_proto(holder)?),
         Wire::RemoveUser(user) => Command::RemoveUser { name: user_of(&user, "remove_user.name")? },
+        Wire::RecordCalls(told) => Command::RecordCalls(calls_from_proto(told)?),
         Wire::PutServices(put) => Command::PutServices {
             services: put.services.into_iter().map(spec_from_proto).collect::<Result<_, _>>()?,
             if_revision: put.if_revision.map(Revision),

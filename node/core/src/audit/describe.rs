@@ -34,10 +34,9 @@ impl Act {
             | Command::Reopen { .. }
             | Command::Stopped(_)
             | Command::Observe(_)
+            | Command::ApplyPlan(_)
             // They are records themselves.
             | Command::RecordCalls(_) => return None,
-            Command::ApplyPlan(_) if !actor.role.is_somebody() => return None,
-            Command::ApplyPlan(plan) => Self::new("rebalance", format!("{} actions", plan.actions.len())),
             Command::Bootstrap(bootstrap) => Self::new("cluster init", bootstrap.name.clone()),
             Command::AddNode(add) => Self::new("join", format!("{} role={}", add.name, add.role.as_str())),
             Command::RemoveNode { node } => Self::new("node remove", name(node)),

@@ -70,7 +70,7 @@ impl Cluster {
             let proposal = Proposal {
                 stamp: Stamp(at.0),
                 request: RequestId::default(),
-                actor: "test".to_owned(),
+                actor: "test".into(),
                 command,
             };
             reply = Some(state.apply(at, &proposal).reply);

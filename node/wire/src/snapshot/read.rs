@@ -12,6 +12,7 @@ use super::record::{
     client_from_proto, node_from_proto, service_from_proto, session_from_proto, slot_record_from_proto,
 };
 use super::{STATE_VERSION, SnapshotError};
+use crate::audit::audit_from_proto;
 use crate::error::{DecodeError, required};
 use crate::node::{cluster_id_from_bytes, timing_from_proto, token_from_proto};
 use crate::trust::{authority_from_proto, user_from_proto};
@@ -37,6 +38,7 @@ enum Kind {
     Client,
     Authority,
     User,
+    Audit,
 }
 
 impl Kind {
@@ -51,6 +53,7 @@ impl Kind {
             Record::Client(_) => Self::Client,
             Record::Authority(_) => Self::Authority,
             Record::User(_) => Self::User,
+            Record::Audit(_) => Self::Audit,
         }
     }
 
@@ -65,6 +68,7 @@ impl Kind {
             Self::Client => "client",
             Self::Authority => "authority",
             Self::User => "user",
+            Self::Audit => "audit",
         }
     }
 }
@@ -128,6 +132,7 @@ impl StateReader {
                 .map(|set| set.nodes.iter().copied().map(NodeId).collect())
                 .collect(),
         };
+        state.audit.restore_totals(header.audit_changes, header.audit_refusals);
         state.standbys = header.standbys.iter().copied().map(NodeId).collect();
         if header.has_cluster {
             let created = Stamp(header.created_ms);
@@ -178,6 +183,7 @@ impl StateReader {
                 let user = user_from_proto(user)?;
                 state.users.insert(user.name.clone(), user).is_none()
             }
+            Record::Audit(record) => state.audit.restore(audit_from_proto(record)?),
         })
     }
 }

@@ -14,7 +14,7 @@ use crate::command_strategy::{frequent_proposal, new_authority, open_session, pr
 
 fn opening(open: OpenSession) -> Proposal {
     let command = Command::OpenSession(open);
-    Proposal { stamp: Stamp(1), request: RequestId { client: 7, seq: 1 }, actor: "n1".to_owned(), command }
+    Proposal { stamp: Stamp(1), request: RequestId { client: 7, seq: 1 }, actor: "n1".into(), command }
 }
 
 proptest! {
@@ -49,7 +49,7 @@ proptest! {
         let mut proposal = Proposal {
             stamp: Stamp(1),
             request: RequestId { client: 7, seq: 1 },
-            actor: "n1".to_owned(),
+            actor: "n1".into(),
             command: Command::AddAuthority(new.clone()),
         };
         let bytes = encode_proposal(&proposal);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use muster_core::audit::AuditRecord;
 use muster_core::command::SessionKey;
 use muster_core::id::{
     BootId, CertificateId, ClusterId, Incarnation, MembershipId, NodeId, Reopens, Revision, SessionId, SlotId,
@@ -22,7 +23,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::command_strategy::{
-    description, drain_wish, generation, instance_state, new_authority, node_id, node_name, role, stamp,
+    audit_record, description, drain_wish, generation, instance_state, new_authority, node_id, node_name, role, stamp,
     target, timing, token, user_name, user_role,
 };
 use crate::spec_strategy::{enforcement, number, service_name, spec, text, text_map};
@@ -198,7 +199,11 @@ pub fn state() -> impl Strategy<Value = State> {
     let standbys = prop::collection::btree_set(node_id(), 0..3);
     let tokens = prop::collection::vec(token(), 0..3);
     let clients = prop::collection::btree_map(1..100u64, (number(), reply()), 0..4);
-    let trust = (prop::collection::vec(authority(), 0..3), prop::collection::vec(user(), 0..3));
+    let trust = (
+        prop::collection::vec(authority(), 0..3),
+        prop::collection::vec(user(), 0..3),
+        prop::collection::vec(audit_record(), 0..4),
+    );
     (base, nodes, services, standbys, tokens, clients, trust).prop_map(
         |(
             ([revision, topology], now, cluster, membership),
@@ -228,6 +233,10 @@ pub fn state() -> impl Strategy<Value = State> {
                 authorities.map(|(at, a)| Arc::new(Authority { id: CertificateId(at as u64 + 1), ..a }));
             state.authorities = numbered.collect();
             state.users = trust.1.into_iter().map(|user| (user.name.clone(), user)).collect();
+            state.audit.restore_totals(topology, revision);
+            for (revision, record) in (1..).map(Revision).zip(trust.2) {
+                state.audit.restore(AuditRecord { revision, ..record });
+            }
             for (at, (client, (seq, reply))) in clients.into_iter().enumerate() {
                 let at = Revision(at as u64);
                 state.clients.restore(client, ClientRecord { seq, at, reply });

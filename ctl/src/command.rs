@@ -18,6 +18,7 @@ use crate::output::{self, Printer};
 use crate::view::outcome::Outcome;
 
 mod apply;
+mod audit;
 mod cert;
 mod check;
 mod cluster;
@@ -129,6 +130,7 @@ async fn dispatch(cli: Cli, out: Printer, writes: Rc<Cell<WriteState>>) -> Resul
         Verb::Simulate(args) => placing::simulate(run, args).await,
         Verb::Rebalance { dry_run } => placing::rebalance(run, dry_run).await,
         Verb::Events(args) => events::events(run, args).await,
+        Verb::Audit(args) => audit::audit(run, args).await,
         Verb::Wait(args) => wait::wait(run, &args).await,
         Verb::Token { verb } => token::token(run, verb).await,
         Verb::Cert { verb } => cert::cert(run, verb).await,

@@ -38,6 +38,8 @@ reads! {
     explain(ExplainRequest) -> PlanReply;
     /// CAs, and everybody with a certificate.
     list_certificates(ListCertificatesRequest) -> ListCertificatesReply;
+    /// Who did what.
+    read_audit(ReadAuditRequest) -> ReadAuditReply;
     /// What a loss would do.
     simulate(SimulateRequest) -> PlanReply;
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use muster_core::audit::{Actor, ActorRole, MAX_CALLS, RecordedCall};
-use muster_core::id::Revision;
 use muster_core::time::Stamp;
 use tokio::time::Instant;
 
@@ -205,6 +204,7 @@ fn key_of(call: &AnsweredCall) -> Key {
 #[cfg(test)]
 mod tests {
     use muster_core::command::UserRole;
+    use muster_core::id::Revision;
 
     use super::*;
 
@@ -222,11 +222,11 @@ mod tests {
         due.iter().map(Due::call).map(|call| (call.verb, call.count)).collect()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn equal_calls_are_one_line_and_rest_longer_and_longer() {
+    #[test]
+    fn equal_calls_are_one_line_and_rest_longer_and_longer() {
         let mut desk = Desk::default();
         let alice = || call("user alice", ActorRole::User(UserRole::Viewer), "token create");
-        let start = Instant::now();
+        let start = crate::clock::monotonic();
         (0..3).for_each(|at| desk.take(Stamp(at), alice()));
         let due = desk.due(start);
         assert_eq!((counts(&due), due[0].call().time), (vec![("token create".to_owned(), 3)], Stamp(0)));
@@ -238,10 +238,10 @@ mod tests {
         assert_eq!(counts(&desk.due(start + FIRST_REST * 3)), [("token create".to_owned(), 1)]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_flood_of_strangers_is_bounded_and_hides_nobody() {
+    #[test]
+    fn a_flood_of_strangers_is_bounded_and_hides_nobody() {
         let mut desk = Desk::default();
-        let start = Instant::now();
+        let start = crate::clock::monotonic();
         let mut recorded = 0;
         for second in 0..600u64 {
             for at in 0..1000 {
@@ -263,10 +263,10 @@ mod tests {
         assert!(desk.summed() > 500_000);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn many_callers_cannot_pass_the_limit_of_all() {
+    #[test]
+    fn many_callers_cannot_pass_the_limit_of_all() {
         let mut desk = Desk::default();
-        let start = Instant::now();
+        let start = crate::clock::monotonic();
         for at in 0..10_000 {
             let name = format!("user u{at}");
             desk.take(Stamp(at), call(&name, ActorRole::User(UserRole::Viewer), "token create"));
@@ -276,10 +276,10 @@ mod tests {
         assert_eq!((first.len(), second.len()), (60, 0));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_could_not_be_handed_in_is_handed_in_later() {
+    #[test]
+    fn what_could_not_be_handed_in_is_handed_in_later() {
         let mut desk = Desk::default();
-        let start = Instant::now();
+        let start = crate::clock::monotonic();
         let alice = || call("user alice", ActorRole::User(UserRole::Viewer), "token create");
         desk.take(Stamp(1), alice());
         let due = desk.due(start);

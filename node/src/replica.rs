@@ -125,7 +125,10 @@ impl NodeReplica {
         self.tell_acks(&proposal, outcome.reply.is_ok());
         self.entries.push(index, v1::follow_entry::Content::Proposal(payload.clone()));
         self.tell_events(outcome.events.clone());
-        outcome.audit.iter().for_each(|record| self.history.append_audit(muster_wire::audit_to_proto(record)));
+        outcome
+            .audit
+            .iter()
+            .for_each(|record| self.history.append_audit(muster_wire::audit_to_proto(record)));
         Ok(outcome)
     }
 

@@ -79,7 +79,10 @@ impl Record {
         add("from", &self.from);
         if wide {
             add("via", &self.via);
-            text.push_str(&format!(" ({}, revision {} on {})", self.role, self.revision, self.revision_before));
+            text.push_str(&format!(
+                " ({}, revision {} on {})",
+                self.role, self.revision, self.revision_before
+            ));
         }
         text.push_str(&format!(": {}", self.verb));
         for part in self.target.iter().chain(&self.code) {

@@ -267,7 +267,10 @@ fn the_audit_trail_is_one_object_a_line_and_fits_the_screen() {
         "outcome": "refused", "code": "MU1021", "message": why, "count": 12,
     });
     assert_eq!(lines[1], expected);
-    assert_eq!((&lines[0]["code"], &lines[0]["message"]), (&serde_json::Value::Null, &serde_json::Value::Null));
+    assert_eq!(
+        (&lines[0]["code"], &lines[0]["message"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
     let asked = fake.scene().audited.clone();
     assert_eq!((asked[0].after_revision, asked[0].after_sequence, asked[0].latest), (41, u32::MAX, false));
     assert_eq!((asked[1].after_revision, asked[1].after_sequence), (43, 0));
@@ -286,7 +289,12 @@ fn an_empty_audit_trail_is_said_so() {
     assert_eq!((ended.stdout.as_str(), ended.stderr.trim()), ("", "no such records"));
     let ended = fake.ctl(&["audit", "-o", "json"]).expect(0);
     assert_eq!(ended.stdout, "");
-    fake.scene().refusals.push_back(refusal(Code::PermissionDenied, "needs the role operator", "MU2030", "77"));
+    fake.scene().refusals.push_back(refusal(
+        Code::PermissionDenied,
+        "needs the role operator",
+        "MU2030",
+        "77",
+    ));
     fake.ctl(&["audit"]).expect(77);
     fake.ctl(&["audit", "--limit", "0"]).expect(64);
 }

@@ -31,11 +31,11 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::datagram::Rejection;
 use crate::kernel;
 use crate::key::SessionKey;
 use crate::launch::{Isolation, Ordinary};
 use crate::options::Options;
-use crate::datagram::Rejection;
 use crate::protocol::{Enforcement, Event, GuardFrame, LeasePhase, LeaseStatus};
 use crate::report::report;
 use cgroup::Cgroups;

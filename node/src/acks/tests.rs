@@ -198,7 +198,8 @@ fn what_the_kernel_drops_is_counted() {
     sender.send_to(&[0; 10], address).unwrap();
     drain(&acks, &mut listening, &fenced);
     let counters = acks.counters();
-    let (dropped, seen) = (counters.overflowed.load(Ordering::Relaxed), counters.rejected(Rejection::Foreign));
+    let (dropped, seen) =
+        (counters.overflowed.load(Ordering::Relaxed), counters.rejected(Rejection::Foreign));
     assert_eq!(dropped + seen, 201, "{dropped} dropped, {seen} seen");
     assert!(dropped > 100);
 }

@@ -36,7 +36,11 @@ impl Api {
         records.extend(newest.filter(|record| query.wants(record)).map(|record| (place(&record), record)));
         let more = records.len() > limit;
         while records.len() > limit {
-            if request.latest { records.pop_first() } else { records.pop_last() };
+            if request.latest {
+                records.pop_first()
+            } else {
+                records.pop_last()
+            };
         }
         let (changes, refusals) = state.audit.totals();
         let kept_here = u64::try_from(state.audit.records().count()).unwrap_or(u64::MAX);

@@ -31,6 +31,8 @@ use crate::clock;
 const CALLS_OF_A_USER: usize = 1024;
 /// How many calls all strangers together may have under way: each is a try to join.
 const CALLS_OF_STRANGERS: usize = 16;
+/// How the methods of Raft begin; they have no places to hold, as only other agents call them.
+const RAFT: &str = "/muster.v1.Raft/";
 /// The header of an answer that is nothing but a status.
 const GRPC_STATUS: &str = "grpc-status";
 
@@ -183,7 +185,10 @@ impl Gate {
 
 /// Whether somebody was refused, rather than not served for the moment.
 fn is_refusal(code: Code) -> bool {
-    !matches!(code, Code::Unavailable | Code::DeadlineExceeded | Code::Internal | Code::Unknown | Code::Cancelled)
+    !matches!(
+        code,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Internal | Code::Unknown | Code::Cancelled
+    )
 }
 
 /// Whether a node was let in as a worker.
@@ -224,12 +229,17 @@ where
         let caller = self.gate.caller(&request);
         let path = request.uri().path().to_owned();
         let is_passed_on = request.headers().contains_key(FORWARDED_KEY);
-        let note = self.gate.note(&caller, is_passed_on);
         let judged = self.gate.judge(&caller, &path).and_then(|()| self.gate.place(&caller.principal));
         match judged {
+            // Raft calls all the time, as itself: there is nothing to note.
+            Ok(_) if path.starts_with(RAFT) => {
+                request.extensions_mut().insert(caller);
+                Box::pin(self.inner.call(request))
+            }
             Ok(place) => {
                 let is_watched =
                     access::is_change(&path) && !self.gate.is_recorded_elsewhere(&caller, is_passed_on);
+                let note = self.gate.note(&caller, is_passed_on);
                 request.extensions_mut().insert(caller);
                 request.extensions_mut().insert(note.clone());
                 let answer = self.inner.call(request);
@@ -244,6 +254,7 @@ where
                 })
             }
             Err(error) => {
+                let note = self.gate.note(&caller, is_passed_on);
                 self.gate.rejections.call(&caller.principal, &note.actor.from, &path, &error);
                 let status = Status::from(error.clone());
                 if is_refusal(status.code()) {

@@ -251,7 +251,10 @@ mod tests {
                 desk.take(Stamp(second), stranger);
             }
             if second == 300 {
-                desk.take(Stamp(second), call("user alice", ActorRole::User(UserRole::Viewer), "token create"));
+                desk.take(
+                    Stamp(second),
+                    call("user alice", ActorRole::User(UserRole::Viewer), "token create"),
+                );
             }
             let due = desk.due(start + Duration::from_secs(second));
             assert!(desk.waiting.len() <= WAITING + 1 && desk.resting.len() <= RESTING);

@@ -284,7 +284,12 @@ fn actor() -> impl Strategy<Value = Actor> {
         ActorRole::Local,
         ActorRole::Stranger,
     ];
-    (text(), select(roles), text(), text()).prop_map(|(name, role, from, via)| Actor { name, role, from, via })
+    (text(), select(roles), text(), text()).prop_map(|(name, role, from, via)| Actor {
+        name,
+        role,
+        from,
+        via,
+    })
 }
 
 fn recorded_call() -> impl Strategy<Value = RecordedCall> {
@@ -309,18 +314,20 @@ fn record_calls() -> impl Strategy<Value = Command> {
 /// A line of the audit trail, at any place.
 pub fn audit_record() -> impl Strategy<Value = AuditRecord> {
     let outcomes = vec![AuditOutcome::Applied, AuditOutcome::Unchanged, AuditOutcome::Refused];
-    (recorded_call(), select(outcomes), text(), text()).prop_map(|(call, outcome, code, message)| AuditRecord {
-        revision: Revision(0),
-        sequence: 0,
-        time: call.time,
-        before: call.before,
-        actor: call.actor,
-        verb: call.verb,
-        target: call.target,
-        outcome,
-        code,
-        message,
-        count: call.count,
+    (recorded_call(), select(outcomes), text(), text()).prop_map(|(call, outcome, code, message)| {
+        AuditRecord {
+            revision: Revision(0),
+            sequence: 0,
+            time: call.time,
+            before: call.before,
+            actor: call.actor,
+            verb: call.verb,
+            target: call.target,
+            outcome,
+            code,
+            message,
+            count: call.count,
+        }
     })
 }
 
@@ -345,10 +352,7 @@ pub fn frequent_proposal() -> impl Strategy<Value = Proposal> {
 }
 
 fn proposal_of(command: impl Strategy<Value = Command>) -> impl Strategy<Value = Proposal> {
-    (stamp(), number(), number(), actor(), command).prop_map(|(stamp, client, seq, actor, command)| Proposal {
-        stamp,
-        request: RequestId { client, seq },
-        actor,
-        command,
+    (stamp(), number(), number(), actor(), command).prop_map(|(stamp, client, seq, actor, command)| {
+        Proposal { stamp, request: RequestId { client, seq }, actor, command }
     })
 }

@@ -23,8 +23,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::command_strategy::{
-    audit_record, description, drain_wish, generation, instance_state, new_authority, node_id, node_name, role, stamp,
-    target, timing, token, user_name, user_role,
+    audit_record, description, drain_wish, generation, instance_state, new_authority, node_id, node_name,
+    role, stamp, target, timing, token, user_name, user_role,
 };
 use crate::spec_strategy::{enforcement, number, service_name, spec, text, text_map};
 

@@ -224,7 +224,8 @@ fn an_agent_that_is_back_ends_the_wish_for_a_release() {
 #[test]
 fn a_recorded_heartbeat_is_answered_no_more_often_than_it_was_sent() {
     let mut voter = voter();
-    let judge = |voter: &mut VoterLease, ms, seq| voter.judge_heartbeat(at(ms), &beat(SESSION, seq)).map(drop);
+    let judge =
+        |voter: &mut VoterLease, ms, seq| voter.judge_heartbeat(at(ms), &beat(SESSION, seq)).map(drop);
     for _ in 0..4 {
         assert_eq!(judge(&mut voter, 10, 7), Ok(()), "over each of four addresses");
     }

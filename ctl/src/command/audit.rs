@@ -40,11 +40,8 @@ pub async fn audit(run: &mut Run, args: AuditArgs) -> Result<Exit, Failure> {
         }
     };
     let printed = print(run, &mut request, limit).await?;
-    while args.follow {
-        tokio::time::sleep(LOOK_EVERY).await;
-        // Each look has the time of a whole command: only following may take for ever.
-        run.client.set_limit(run.client.limit());
-        print(run, &mut request, u32::MAX).await?;
+    if args.follow {
+        return follow(run, request).await;
     }
     if printed == 0 {
         run.out.note("no such records");
@@ -52,12 +49,22 @@ pub async fn audit(run: &mut Run, args: AuditArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
+/// Goes on for ever with what comes behind the last record.
+async fn follow(run: &mut Run, mut request: pb::ReadAuditRequest) -> Result<Exit, Failure> {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        // Each look has the time of a whole command: only following may take for ever.
+        run.client.set_limit(run.client.limit());
+        print(run, &mut request, u32::MAX).await?;
+    }
+}
+
 /// Prints page after page, at most `limit` records, and leaves the request behind the last one.
 async fn print(run: &mut Run, request: &mut pb::ReadAuditRequest, limit: u32) -> Result<u32, Failure> {
     let mut printed = 0;
     loop {
         request.limit = (limit - printed).min(PAGE);
-        let page = run.client.read_audit(request.clone()).await?;
+        let page = run.client.read_audit(*request).await?;
         if printed == 0 && page.missing > 0 && !page.records.is_empty() && request.after_revision == 0 {
             run.out.note(&format!("{} keeps {} older records no longer", page.answered_by, page.missing));
         }

@@ -286,7 +286,7 @@ impl Cluster for Service {
     async fn read_audit(&self, request: Request<pb::ReadAuditRequest>) -> Reply<pb::ReadAuditReply> {
         let request = request.into_inner();
         let mut scene = self.scene()?;
-        scene.audited.push(request.clone());
+        scene.audited.push(request);
         let after = (request.after_revision, request.after_sequence);
         let behind = |record: &&pb::AuditRecord| (record.revision, record.sequence) > after;
         // A page of two, whatever is asked for.

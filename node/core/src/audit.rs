@@ -180,7 +180,8 @@ fn clipped(text: &str, most_bytes: usize) -> String {
     if text.len() <= most_bytes {
         return text.to_owned();
     }
-    let end = text.floor_char_boundary(most_bytes.saturating_sub(MARK.len()));
+    let room = most_bytes.saturating_sub(MARK.len());
+    let end = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
     format!("{}{MARK}", &text[..end])
 }
 

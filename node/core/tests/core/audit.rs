@@ -75,7 +75,7 @@ fn a_change_is_kept_with_who_from_where_what_and_both_revisions() {
 #[test]
 fn what_is_named_is_named_as_it_was_before_the_change() {
     let mut world = World::new(2, 1);
-    let node = *world.state.nodes.keys().last().unwrap();
+    let node = *world.state.nodes.keys().next_back().unwrap();
     let session = world.state.session_of(node).unwrap().id;
     let plan = muster_core::scheduler::plan::Plan { base: world.state.topology, actions: Vec::new() };
     world.must(Command::Fenced { session, plan });

@@ -53,6 +53,19 @@ fn actor() -> Actor {
     }
 }
 
+fn record_calls() -> Command {
+    let call = RecordedCall {
+        time: Stamp(1_700_000_000_001),
+        before: Revision(4),
+        actor: actor(),
+        verb: "service apply".to_owned(),
+        target: "db".to_owned(),
+        refused: Some(("MU2030".to_owned(), "no".to_owned())),
+        count: 3,
+    };
+    Command::RecordCalls(RecordedCalls { node: NodeId(1), calls: vec![call] })
+}
+
 fn description() -> NodeDescription {
     NodeDescription {
         addresses: vec!["10.0.0.1:7420".to_owned()],
@@ -235,18 +248,7 @@ fn commands() -> Vec<Command> {
         }),
         Command::RevokeCertificates(CertificateHolder::User(user())),
         Command::RemoveUser { name: user() },
-        Command::RecordCalls(RecordedCalls {
-            node,
-            calls: vec![RecordedCall {
-                time: Stamp(1_700_000_000_001),
-                before: Revision(4),
-                actor: actor(),
-                verb: "service apply".to_owned(),
-                target: "db".to_owned(),
-                refused: Some(("MU2030".to_owned(), "no".to_owned())),
-                count: 3,
-            }],
-        }),
+        record_calls(),
     ]
 }
 

@@ -14,7 +14,9 @@
 pub mod directory;
 pub mod durable;
 pub mod history;
+pub mod keys;
 pub mod log;
+mod sealed;
 pub mod snapshot;
 
 use std::path::PathBuf;

@@ -38,6 +38,8 @@ reads! {
     explain(ExplainRequest) -> PlanReply;
     /// CAs, and everybody with a certificate.
     list_certificates(ListCertificatesRequest) -> ListCertificatesReply;
+    /// Secrets, without their values.
+    list_secrets(ListSecretsRequest) -> ListSecretsReply;
     /// What a loss would do.
     simulate(SimulateRequest) -> PlanReply;
 }
@@ -69,6 +71,12 @@ writes! {
     revoke_certificates(RevokeCertificatesRequest) -> ActReply;
     /// Replaces the CA.
     rotate_authority(RotateAuthorityRequest) -> RotateAuthorityReply;
+    /// Makes a secret, or gives one another value.
+    put_secret(PutSecretRequest) -> PutSecretReply;
+    /// Takes a secret away.
+    remove_secret(RemoveSecretRequest) -> ActReply;
+    /// Encrypts all secrets with another key.
+    rotate_secret_key(RotateSecretKeyRequest) -> ActReply;
     /// Evens out placements.
     rebalance(RebalanceRequest) -> PlanReply;
 }

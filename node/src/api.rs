@@ -86,14 +86,14 @@ struct Api {
     /// Ends all streams.
     stop: CancellationToken,
     streams: Arc<Semaphore>,
-    /// Whoever makes the first key of the secrets.
-    first_key_turn: tokio::sync::Mutex<()>,
+    /// Whoever makes a key of the secrets.
+    secret_key_turn: tokio::sync::Mutex<()>,
 }
 
 impl Api {
     fn new(handles: Handles, stop: CancellationToken) -> Self {
         let streams = Arc::new(Semaphore::new(MAX_STREAMS));
-        Self { handles, stop, streams, first_key_turn: tokio::sync::Mutex::default() }
+        Self { handles, stop, streams, secret_key_turn: tokio::sync::Mutex::default() }
     }
 
     /// The newest state that this node has applied.

@@ -75,8 +75,6 @@ writes! {
     put_secret(PutSecretRequest) -> PutSecretReply;
     /// Takes a secret away.
     remove_secret(RemoveSecretRequest) -> ActReply;
-    /// Encrypts all secrets with another key.
-    rotate_secret_key(RotateSecretKeyRequest) -> ActReply;
     /// Evens out placements.
     rebalance(RebalanceRequest) -> PlanReply;
 }
@@ -88,6 +86,12 @@ impl Client {
         request: pb::RenewCertificateRequest,
     ) -> Result<pb::IssuedUser, Failure> {
         self.write(request, |mut grpc, request| async move { grpc.renew_certificate(request).await }).await
+    }
+
+    /// Encrypts all secrets with another key.
+    pub async fn rotate_secret_key(&mut self) -> Result<pb::ActReply, Failure> {
+        let request = pb::RotateSecretKeyRequest { request: self.next_request() };
+        self.write(request, |mut grpc, request| async move { grpc.rotate_secret_key(request).await }).await
     }
 
     /// Hands the leadership over; to do it twice does no harm, so it needs no request id.

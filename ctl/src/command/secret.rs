@@ -54,7 +54,7 @@ pub async fn secret(run: &mut Run, verb: SecretVerb) -> Result<Exit, Failure> {
             run.acted(reply, &name, &format!("secret {name} is removed"))?;
         }
         SecretVerb::RotateKey => {
-            let reply = run.client.rotate_secret_key(pb::RotateSecretKeyRequest::default()).await?;
+            let reply = run.client.rotate_secret_key().await?;
             run.acted(reply, "key", "all secrets are encrypted with a new key")?;
         }
     }

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use crate::seal::{ChunkCipher, SALT_BYTES, SealError, SealingKey, TAG_BYTES};
 
 const MAGIC: &[u8; 8] = b"MUSTSEA1";
-const HEADER_BYTES: u64 = (MAGIC.len() + SALT_BYTES) as u64;
+const HEADER: usize = MAGIC.len() + SALT_BYTES;
+const HEADER_BYTES: u64 = HEADER as u64;
 /// Content of a chunk: what is read at once, and little beside a snapshot.
 const CHUNK_BYTES: usize = 64 << 10;
 const CHUNK_ON_DISK: u64 = (CHUNK_BYTES + TAG_BYTES) as u64;
@@ -100,7 +101,7 @@ impl SealedReader {
     /// When it can't be read; [`io::ErrorKind::InvalidData`] when it is not whole.
     pub fn new(file: File, key: &SealingKey) -> io::Result<Arc<Self>> {
         let size = file.metadata()?.len();
-        let mut header = [0; HEADER_BYTES as usize];
+        let mut header = [0; HEADER];
         let is_sealed = size >= HEADER_BYTES && {
             file.read_exact_at(&mut header, 0)?;
             header.starts_with(MAGIC)
@@ -203,7 +204,7 @@ mod tests {
     #[test]
     fn contents_of_all_lengths_come_back_from_any_place() {
         for length in [0, 1, CHUNK_BYTES - 1, CHUNK_BYTES, CHUNK_BYTES + 1, 3 * CHUNK_BYTES, 200_001] {
-            let content: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let content: Vec<u8> = (0..length).map(|at| u8::try_from(at % 251).unwrap()).collect();
             let (_directory, path) = written(&content);
             assert_eq!(read(&path, &key(), 0).unwrap(), content, "{length}");
             let half = length / 2;
@@ -222,8 +223,8 @@ mod tests {
             let error = read(&path, &key(), 0).expect_err("it was changed");
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
         };
-        let header = HEADER_BYTES as usize;
-        let chunk = CHUNK_ON_DISK as usize;
+        let header = HEADER;
+        let chunk = CHUNK_BYTES + TAG_BYTES;
         // Whole chunks fewer, or exchanged.
         refused(&whole[..header + 2 * chunk]);
         refused(&whole[..header + chunk]);

@@ -95,6 +95,17 @@ fn raft_options(
     }
 }
 
+fn keeper(handles: &Handles) -> Keeper {
+    Keeper {
+        me: ME,
+        keyring: handles.keyring.clone(),
+        state: handles.published.state.clone(),
+        raft: handles.raft.clone(),
+        proposer: handles.proposer.clone(),
+        peers: handles.peers.clone(),
+    }
+}
+
 fn agent_options(
     directory: &std::path::Path,
     keyring: &Keyring,
@@ -142,7 +153,7 @@ impl Solo {
         let handles = Handles {
             gate: Gate::new(ME, state.clone(), rejections.clone()),
             joins: JoinRate::default(),
-            keyring: keyring.clone(),
+            keyring,
             live: Some(live.clone()),
             rejections: rejections.clone(),
             me: ME,
@@ -161,15 +172,7 @@ impl Solo {
         };
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();
-        let keeper = Keeper {
-            me: ME,
-            keyring,
-            state: state.clone(),
-            raft: handles.raft.clone(),
-            proposer: handles.proposer.clone(),
-            peers: handles.peers.clone(),
-        };
-        servers.spawn(keeper.run(stop.clone()));
+        servers.spawn(keeper(&handles).run(stop.clone()));
         let entrance = Entrance::new(live, state, rejections.clone());
         let secured = entrance.open(vec![(listener, Door::Any)], &stop);
         let socket = directory.path().join("api.sock");

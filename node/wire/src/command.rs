@@ -5,14 +5,14 @@ use muster_core::id::{BootId, NodeId, Reopens, Revision, ServiceName, SessionId}
 use muster_proto::v1;
 use v1::proposal::Command as Wire;
 
-use crate::error::{DecodeError, required, secret_name, service_name};
+use crate::error::{DecodeError, required, service_name};
 use crate::node::{
     add_node_from_proto, add_node_to_proto, bootstrap_from_proto, bootstrap_to_proto, description_from_proto,
     description_to_proto, node_change_from_proto, node_change_to_proto, timing_from_proto, timing_to_proto,
     token_from_proto, token_to_proto,
 };
 use crate::plan::{plan_from_proto, plan_to_proto};
-use crate::secret::{put_from_proto, put_to_proto, secret_key_id_from_bytes, secret_key_id_to_bytes};
+use crate::secret;
 use crate::session::{close_from_proto, close_to_proto, open_from_proto, open_to_proto};
 use crate::slot::{
     observation_from_proto, observation_to_proto, slot_from_proto, slot_to_proto, stopped_from_proto,
@@ -60,16 +60,10 @@ pub(crate) fn command_to_proto(command: &Command) -> Wire {
         Command::IssueCertificate(new) => Wire::IssueCertificate(new_certificate_to_proto(new)),
         Command::RevokeCertificates(holder) => Wire::RevokeCertificates(holder_to_proto(holder)),
         Command::RemoveUser { name } => Wire::RemoveUser(v1::UserRef { name: name.to_string() }),
-        Command::OfferSecretKey { key } => {
-            Wire::OfferSecretKey(v1::SecretKeyRef { key: secret_key_id_to_bytes(*key) })
-        }
-        Command::HoldSecretKey { node, key } => {
-            Wire::HoldSecretKey(v1::HoldSecretKey { node: node.0, key: secret_key_id_to_bytes(*key) })
-        }
-        Command::PutSecret(put) => Wire::PutSecret(put_to_proto(put)),
-        Command::RemoveSecret { name, forced } => {
-            Wire::RemoveSecret(v1::RemoveSecret { name: name.to_string(), forced: *forced })
-        }
+        Command::OfferSecretKey { key } => Wire::OfferSecretKey(secret::offer_to_proto(*key)),
+        Command::HoldSecretKey { node, key } => Wire::HoldSecretKey(secret::hold_to_proto(*node, *key)),
+        Command::PutSecret(put) => Wire::PutSecret(secret::put_to_proto(put)),
+        Command::RemoveSecret { name, forced } => Wire::RemoveSecret(secret::remove_to_proto(name, *forced)),
         Command::PutServices { services, if_revision } => Wire::PutServices(v1::PutServices {
             services: services.iter().map(spec_to_proto).collect(),
             if_revision: if_revision.map(|revision| revision.0),
@@ -142,15 +136,10 @@ pub(crate) fn command_from_proto(command: Wire) -> Result<Command, DecodeError> 
         Wire::IssueCertificate(new) => Command::IssueCertificate(new_certificate_from_proto(new)?),
         Wire::RevokeCertificates(holder) => Command::RevokeCertificates(holder_from_proto(holder)?),
         Wire::RemoveUser(user) => Command::RemoveUser { name: user_of(&user, "remove_user.name")? },
-        Wire::OfferSecretKey(offer) => Command::OfferSecretKey { key: secret_key_id_from_bytes(&offer.key)? },
-        Wire::HoldSecretKey(hold) => {
-            Command::HoldSecretKey { node: NodeId(hold.node), key: secret_key_id_from_bytes(&hold.key)? }
-        }
-        Wire::PutSecret(put) => Command::PutSecret(put_from_proto(&put)?),
-        Wire::RemoveSecret(remove) => Command::RemoveSecret {
-            name: secret_name(&remove.name, "remove_secret.name")?,
-            forced: remove.forced,
-        },
+        Wire::OfferSecretKey(offer) => secret::offer_from_proto(&offer)?,
+        Wire::HoldSecretKey(hold) => secret::hold_from_proto(&hold)?,
+        Wire::PutSecret(put) => Command::PutSecret(secret::put_from_proto(&put)?),
+        Wire::RemoveSecret(remove) => secret::remove_from_proto(&remove)?,
         Wire::PutServices(put) => Command::PutServices {
             services: put.services.into_iter().map(spec_from_proto).collect::<Result<_, _>>()?,
             if_revision: put.if_revision.map(Revision),
@@ -170,12 +159,16 @@ pub(crate) fn command_from_proto(command: Wire) -> Result<Command, DecodeError> 
         Wire::RollbackService(it) => {
             Command::RollbackService { service: name(&it, "rollback_service.service")? }
         }
-        Wire::AnnotateService(note) => Command::AnnotateService {
-            service: service_name(&note.service, "annotate_service.service")?,
-            key: note.key,
-            value: note.value,
-        },
+        Wire::AnnotateService(note) => annotate_from_proto(note)?,
         Wire::ClearFailures(it) => Command::ClearFailures { service: name(&it, "clear_failures.service")? },
+    })
+}
+
+fn annotate_from_proto(note: v1::AnnotateService) -> Result<Command, DecodeError> {
+    Ok(Command::AnnotateService {
+        service: service_name(&note.service, "annotate_service.service")?,
+        key: note.key,
+        value: note.value,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Secrets and the fingerprints of their keys.
 
 use bytes::Bytes;
-use muster_core::command::{PutSecret, SealedValue, SecretWrite};
+use muster_core::command::{Command, PutSecret, SealedValue, SecretWrite};
 use muster_core::id::{NodeId, Revision, SecretKeyId, SecretName};
 use muster_core::state::secret::{Secret, SecretKey};
 use muster_core::time::Stamp;
@@ -34,6 +34,33 @@ fn sealed_from_bytes(bytes: &Bytes) -> Result<SealedValue, DecodeError> {
         return Err(DecodeError::Length { field: "secret.sealed", expected, actual });
     }
     Ok(SealedValue(bytes.as_ref().into()))
+}
+
+pub(crate) fn offer_to_proto(key: SecretKeyId) -> v1::SecretKeyRef {
+    v1::SecretKeyRef { key: secret_key_id_to_bytes(key) }
+}
+
+pub(crate) fn offer_from_proto(offer: &v1::SecretKeyRef) -> Result<Command, DecodeError> {
+    Ok(Command::OfferSecretKey { key: secret_key_id_from_bytes(&offer.key)? })
+}
+
+pub(crate) fn hold_to_proto(node: NodeId, key: SecretKeyId) -> v1::HoldSecretKey {
+    v1::HoldSecretKey { node: node.0, key: secret_key_id_to_bytes(key) }
+}
+
+pub(crate) fn hold_from_proto(hold: &v1::HoldSecretKey) -> Result<Command, DecodeError> {
+    Ok(Command::HoldSecretKey { node: NodeId(hold.node), key: secret_key_id_from_bytes(&hold.key)? })
+}
+
+pub(crate) fn remove_to_proto(name: &SecretName, forced: bool) -> v1::RemoveSecret {
+    v1::RemoveSecret { name: name.to_string(), forced }
+}
+
+pub(crate) fn remove_from_proto(remove: &v1::RemoveSecret) -> Result<Command, DecodeError> {
+    Ok(Command::RemoveSecret {
+        name: secret_name(&remove.name, "remove_secret.name")?,
+        forced: remove.forced,
+    })
 }
 
 pub(crate) fn put_to_proto(put: &PutSecret) -> v1::PutSecret {

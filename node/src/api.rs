@@ -28,6 +28,7 @@ pub mod remedy;
 mod removal;
 mod route;
 mod said;
+mod secrets;
 mod services;
 pub mod status;
 mod tokens;
@@ -88,11 +89,14 @@ struct Api {
     /// Ends all streams.
     stop: CancellationToken,
     streams: Arc<Semaphore>,
+    /// Whoever makes a key of the secrets.
+    secret_key_turn: tokio::sync::Mutex<()>,
 }
 
 impl Api {
     fn new(handles: Handles, stop: CancellationToken) -> Self {
-        Self { handles, stop, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+        let streams = Arc::new(Semaphore::new(MAX_STREAMS));
+        Self { handles, stop, streams, secret_key_turn: tokio::sync::Mutex::default() }
     }
 
     /// The newest state that this node has applied.

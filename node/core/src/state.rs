@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod client;
 pub mod node;
+pub mod secret;
 pub mod service;
 pub mod session;
 pub mod slot;
@@ -17,7 +18,7 @@ use imbl::OrdMap;
 use crate::audit::AuditTrail;
 use crate::command::{Role, TokenGrant};
 use crate::id::{
-    ClusterId, Incarnation, NodeId, NodeName, Revision, ServiceName, SessionId, SlotId, UserName,
+    ClusterId, Incarnation, NodeId, NodeName, Revision, SecretName, ServiceName, SessionId, SlotId, UserName,
 };
 use crate::lease::membership::Membership;
 use crate::lease::{VoterAddresses, VoterList};
@@ -26,6 +27,7 @@ use crate::spec::selector::Requirement;
 use crate::time::{Stamp, Timing};
 use client::ClientTable;
 use node::Node;
+use secret::{Secret, SecretKey};
 use service::Service;
 use session::Session;
 use slot::Slot;
@@ -67,6 +69,10 @@ pub struct State {
     pub authorities: Vec<Arc<Authority>>,
     /// Who operates the cluster from elsewhere.
     pub users: OrdMap<UserName, User>,
+    /// What services may know and nobody may see.
+    pub secrets: OrdMap<SecretName, Arc<Secret>>,
+    /// What they are encrypted with, oldest first. The keys themselves are never here.
+    pub secret_keys: Vec<SecretKey>,
     /// Who did what.
     pub audit: AuditTrail,
 }

@@ -7,6 +7,7 @@
 //! with [`Refusal::UnknownRequest`]. A change that breaks this raises [`PROTOCOL_HIGHEST`].
 
 pub mod codec;
+mod env;
 mod refusal;
 pub mod task;
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::datagram::Rejections;
 
+pub use env::EnvText;
 pub use refusal::Refusal;
 pub use task::{Binding, ExitHow, Limits, LogSpec, TaskReport, TaskSpec, TaskState};
 

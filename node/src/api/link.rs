@@ -13,6 +13,7 @@ use muster_tls::Subject;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
+use super::said::asked;
 use super::status::ApiError;
 use super::{Answers, Api};
 use crate::peers::sender;
@@ -156,6 +157,24 @@ impl NodeLink for Api {
         let id = CertificateId(reply.revision.0);
         let issued = issue::issue(&state, &request.certificate_request, Subject::Node(node), id, ends);
         Ok(Response::new(issue::issued_to_proto(&issued.map_err(ApiError::from)?)))
+    }
+
+    async fn get_secrets(
+        &self,
+        request: Request<v1::GetSecretsRequest>,
+    ) -> Result<Response<v1::GetSecretsReply>, Status> {
+        let (caller, request) = asked(request);
+        self.check_member(&caller, request.sender.as_ref())?;
+        Ok(Response::new(self.secrets_for(&caller, request).await?))
+    }
+
+    async fn get_secret_key(
+        &self,
+        request: Request<v1::GetSecretKeyRequest>,
+    ) -> Result<Response<v1::GetSecretKeyReply>, Status> {
+        let (caller, request) = asked(request);
+        self.check_member(&caller, request.sender.as_ref())?;
+        Ok(Response::new(self.secret_key_for(&caller, &request)?))
     }
 
     async fn leave(&self, request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveReply>, Status> {

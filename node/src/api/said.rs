@@ -42,6 +42,11 @@ asks! {
     SetTimingRequest(_it) => "cluster set", "timing";
     IssueUserRequest(it) => "user create", format!("{} role={}", it.name, it.role().as_str_name());
     RenewCertificateRequest(_it) => "cert renew", "";
+    PutSecretRequest(it) => if it.create { "secret create" } else { "secret set" }, it.name.clone();
+    RemoveSecretRequest(it) => "secret remove", it.name.clone();
+    RotateSecretKeyRequest(_it) => "secret rotate-key", "";
+    GetSecretsRequest(it) => "secret read", slot_and_task(it);
+    GetSecretKeyRequest(_it) => "secret read-key", "";
     RemoveUserRequest(it) => "user remove", it.name.clone();
     RevokeCertificatesRequest(it) => "cert revoke", holder(it);
     RotateAuthorityRequest(it) => "cert rotate-ca", rotation(it);
@@ -101,6 +106,11 @@ impl Asks for v1::ActOnNodeRequest {
             None => Said::new("node", name),
         })
     }
+}
+
+fn slot_and_task(request: &v1::GetSecretsRequest) -> String {
+    let slot = request.slot.clone().unwrap_or_default();
+    format!("{}/{} {}", slot.service, slot.index, request.task)
 }
 
 fn holder(request: &v1::RevokeCertificatesRequest) -> String {

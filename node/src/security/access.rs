@@ -36,6 +36,10 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("/muster.v1.Cluster/Watch", Viewer),
     ("/muster.v1.Cluster/ListCertificates", Viewer),
     ("/muster.v1.Cluster/RenewCertificate", Viewer),
+    ("/muster.v1.Cluster/ListSecrets", Operator),
+    ("/muster.v1.Cluster/PutSecret", Operator),
+    ("/muster.v1.Cluster/RemoveSecret", Operator),
+    ("/muster.v1.Cluster/RotateSecretKey", Admin),
     ("/muster.v1.Cluster/Logs", Operator),
     ("/muster.v1.Cluster/ReadAudit", Operator),
     ("/muster.v1.Cluster/Apply", Operator),
@@ -57,6 +61,8 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("/muster.v1.NodeLink/Forward", Node),
     ("/muster.v1.NodeLink/Follow", Node),
     ("/muster.v1.NodeLink/Renew", Node),
+    ("/muster.v1.NodeLink/GetSecrets", Node),
+    ("/muster.v1.NodeLink/GetSecretKey", Member),
     ("/muster.v1.NodeLink/LeaseAges", Voter),
     ("/muster.v1.NodeLink/PromiseClose", Voter),
     ("/muster.v1.NodeLink/RelayFenced", Voter),
@@ -69,17 +75,27 @@ pub const METHODS: &[(&str, Needs)] = &[
 
 /// Those that need more than looking but change nothing: a refused one is in the audit trail only when the caller may
 /// not make it at all.
-const READS: &[&str] =
-    &["/muster.v1.Cluster/Logs", "/muster.v1.Cluster/ReadAudit", "/muster.v1.Cluster/ListTokens"];
-/// Those that need less and change something.
-const OPEN_WRITES: &[&str] = &["/muster.v1.Joining/Join", "/muster.v1.Cluster/RenewCertificate"];
+const READS: &[&str] = &[
+    "/muster.v1.Cluster/Logs",
+    "/muster.v1.Cluster/ReadAudit",
+    "/muster.v1.Cluster/ListTokens",
+    "/muster.v1.Cluster/ListSecrets",
+];
+/// Others of which every refusal is recorded: they make somebody a member, hand out what is secret, or let a node write.
+const DELICATE: &[&str] = &[
+    "/muster.v1.NodeLink/Forward",
+    "/muster.v1.Joining/Join",
+    "/muster.v1.Cluster/RenewCertificate",
+    "/muster.v1.NodeLink/GetSecrets",
+    "/muster.v1.NodeLink/GetSecretKey",
+];
 /// Changes that are no command, so that a successful one is recorded too.
 const WITHOUT_COMMAND: &[&str] = &["/muster.v1.Cluster/TransferLeader"];
 
-/// Whether whoever calls this wants to change something.
+/// Whether every refusal of this is in the audit trail, not only that of a caller who may not make the call at all.
 #[must_use]
-pub fn is_change(path: &str) -> bool {
-    OPEN_WRITES.contains(&path)
+pub fn is_recorded(path: &str) -> bool {
+    DELICATE.contains(&path)
         || matches!(needs(path), Some(Operator | OwnNode | Admin)) && !READS.contains(&path)
 }
 
@@ -111,8 +127,15 @@ pub fn verb_of(path: &str) -> &str {
         "RevokeCertificates" => "cert revoke",
         "RotateAuthority" => "cert rotate-ca",
         "RenewCertificate" => "cert renew",
+        "ListSecrets" => "secret list",
+        "PutSecret" => "secret set",
+        "RemoveSecret" => "secret remove",
+        "RotateSecretKey" => "secret rotate-key",
+        "GetSecrets" => "secret read",
+        "GetSecretKey" => "secret read-key",
         "ReadAudit" => "audit",
         "Logs" => "service logs",
+        "Forward" => "forward",
         "Join" => "join",
         _ => path,
     }
@@ -175,11 +198,11 @@ mod tests {
 
     #[test]
     fn the_audit_trail_knows_changes_from_reads() {
-        for path in READS.iter().chain(OPEN_WRITES).chain(WITHOUT_COMMAND) {
+        for path in READS.iter().chain(DELICATE).chain(WITHOUT_COMMAND) {
             assert!(needs(path).is_some(), "{path}");
         }
-        assert!(is_change("/muster.v1.Cluster/Apply") && is_change("/muster.v1.Joining/Join"));
-        assert!(!is_change("/muster.v1.Cluster/GetStatus") && !is_change("/muster.v1.Cluster/Logs"));
+        assert!(is_recorded("/muster.v1.Cluster/Apply") && is_recorded("/muster.v1.Joining/Join"));
+        assert!(!is_recorded("/muster.v1.Cluster/GetStatus") && !is_recorded("/muster.v1.Cluster/Logs"));
         assert_eq!(verb_of("/muster.v1.Cluster/CreateToken"), "token create");
         assert_eq!(verb_of("/muster.v1.Raft/Vote"), "/muster.v1.Raft/Vote");
     }

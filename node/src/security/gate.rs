@@ -238,7 +238,7 @@ where
             }
             Ok(place) => {
                 let is_watched =
-                    access::is_change(&path) && !self.gate.is_recorded_elsewhere(&caller, is_passed_on);
+                    access::is_recorded(&path) && !self.gate.is_recorded_elsewhere(&caller, is_passed_on);
                 let note = self.gate.note(&caller, is_passed_on);
                 request.extensions_mut().insert(caller);
                 request.extensions_mut().insert(note.clone());

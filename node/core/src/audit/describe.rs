@@ -1,8 +1,8 @@
-//! What a command is in the operator's words, without anything secret: no key, no hash, no value of an annotation, no
-//! environment of a task.
+//! What a command is in the operator's words, without anything secret: no key, no hash, no value of a secret or of an
+//! annotation, no environment of a task.
 
 use super::Actor;
-use crate::command::{CertificateHolder, Command, NewCertificate, NodeChange};
+use crate::command::{CertificateHolder, Command, NewCertificate, NodeChange, PutSecret, SecretWrite};
 use crate::id::{NodeId, Revision};
 use crate::spec::ServiceSpec;
 use crate::state::State;
@@ -35,6 +35,8 @@ impl Act {
             | Command::Stopped(_)
             | Command::Observe(_)
             | Command::ApplyPlan(_)
+            | Command::HoldSecretKey { .. }
+            | Command::PutSecret(PutSecret { how: SecretWrite::Reseal { .. }, .. })
             // They are records themselves.
             | Command::RecordCalls(_) => return None,
             Command::Bootstrap(bootstrap) => Self::new("cluster init", bootstrap.name.clone()),
@@ -73,6 +75,14 @@ impl Act {
             }
             Command::RevokeCertificates(CertificateHolder::User(user)) => {
                 Self::new("cert revoke", format!("user {user}"))
+            }
+            Command::OfferSecretKey { key } => Self::new("secret rotate-key", key.to_string()),
+            Command::PutSecret(put) => match put.how {
+                SecretWrite::Create => Self::new("secret create", put.name.to_string()),
+                SecretWrite::Set | SecretWrite::Reseal { .. } => Self::new("secret set", put.name.to_string()),
+            },
+            Command::RemoveSecret { name, forced } => {
+                Self::new("secret remove", if *forced { format!("{name} force") } else { name.to_string() })
             }
             Command::RemoveUser { name } => Self::new("user remove", name.to_string()),
         })

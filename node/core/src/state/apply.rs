@@ -6,6 +6,8 @@ pub use certificates::{LONGEST_USER_LIFE, NODE_CERTIFICATE_LIFE};
 mod calls;
 mod nodes;
 mod placements;
+mod secrets;
+pub use secrets::MAX_SECRETS;
 mod services;
 pub use services::{MAX_COUNT, MAX_SERVICES};
 mod sessions;
@@ -192,6 +194,10 @@ impl State {
             Command::IssueCertificate(new) => self.issue_certificate(new, events),
             Command::RevokeCertificates(holder) => self.revoke_certificates(holder, events),
             Command::RemoveUser { name } => self.remove_user(name, events),
+            Command::OfferSecretKey { key } => self.offer_secret_key(*key),
+            Command::HoldSecretKey { node, key } => self.hold_secret_key(*node, *key, events),
+            Command::PutSecret(put) => self.put_secret(put, events),
+            Command::RemoveSecret { name, forced } => self.remove_secret(name, *forced, events),
             Command::RecordCalls(told) => self.record_calls(told),
         }
     }

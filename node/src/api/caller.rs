@@ -52,10 +52,13 @@ impl Caller {
         let note = request.extensions().get::<CallNote>().cloned().unwrap_or_default();
         let caller = request.extensions().get::<principal::Caller>();
         let who = caller.map_or(Principal::Stranger, |caller| caller.principal.clone());
-        // An agent that passes a call on names the caller; nobody else is asked who they are.
         let forwarded = who.node().is_some() && text(FORWARDED_KEY).is_some();
+        // An agent that passes a call on names the caller; nobody else is asked who they are, nor is a worker.
         let mut actor = note.actor.clone();
-        if forwarded && let Some(name) = text(ACTOR_KEY) {
+        if forwarded
+            && note.is_vouched_for
+            && let Some(name) = text(ACTOR_KEY)
+        {
             actor = Actor {
                 name: name.to_owned(),
                 role: text(ROLE_KEY).and_then(ActorRole::named).unwrap_or(ActorRole::Stranger),
@@ -158,7 +161,7 @@ mod tests {
         };
         let (remote, door) = (Some(std::net::IpAddr::from([10, 0, 0, 2])), principal::Door::Any);
         request.extensions_mut().insert(principal::Caller { principal, remote, uid: None, door });
-        request.extensions_mut().insert(CallNote::new(Actor::agent("n2"), "n2".to_owned()));
+        request.extensions_mut().insert(CallNote::new(Actor::agent("n2"), "n2".to_owned(), true));
         request
     }
 
@@ -189,7 +192,7 @@ mod tests {
         request.metadata_mut().insert(ACTOR_KEY, MetadataValue::from_static("root"));
         request.metadata_mut().insert(FROM_KEY, MetadataValue::from_static("10.0.0.1"));
         let alice = Actor { from: "10.0.0.9".into(), ..Actor::from("user alice") };
-        request.extensions_mut().insert(CallNote::new(alice.clone(), "n1".to_owned()));
+        request.extensions_mut().insert(CallNote::new(alice.clone(), "n1".to_owned(), false));
         let caller = Caller::of(&request);
         assert_eq!((&caller.actor, caller.forwarded), (&alice, false));
         assert!(caller.node().is_err());

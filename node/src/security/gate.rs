@@ -82,13 +82,9 @@ impl Gate {
         let name = peer.as_ref().map_or_else(|| caller.principal.to_string(), |peer| format!("node {peer}"));
         let via = peer.filter(|_| is_passed_on).unwrap_or_else(|| own.clone());
         let actor = Actor { name, role: caller.principal.role(), from: caller.from(), via: own };
-        CallNote::new(actor, via)
-    }
-
-    /// Whether the agent that passes the call on will record how it ended. Only a member of Raft is trusted with that.
-    fn is_recorded_elsewhere(&self, caller: &Caller, is_passed_on: bool) -> bool {
-        let node = caller.principal.node().filter(|_| is_passed_on);
-        node.is_some_and(|node| may_be_member(&self.state.borrow(), node))
+        let speaker = caller.principal.node().filter(|_| is_passed_on);
+        let is_vouched_for = speaker.is_some_and(|node| may_be_member(&state, node));
+        CallNote::new(actor, via, is_vouched_for)
     }
 
     fn record(&self, note: &CallNote, path: &str, refused: Option<(String, String)>) {
@@ -237,9 +233,8 @@ where
                 Box::pin(self.inner.call(request))
             }
             Ok(place) => {
-                let is_watched =
-                    access::is_recorded(&path) && !self.gate.is_recorded_elsewhere(&caller, is_passed_on);
                 let note = self.gate.note(&caller, is_passed_on);
+                let is_watched = access::is_recorded(&path) && !note.is_vouched_for;
                 request.extensions_mut().insert(caller);
                 request.extensions_mut().insert(note.clone());
                 let answer = self.inner.call(request);

@@ -11,6 +11,9 @@ pub struct CallNote {
     pub actor: Actor,
     /// The agent that the caller called: this one, or the one that passes the call on.
     pub via: String,
+    /// Another agent passes the call on that is believed who its caller is, and that will record how the call ended: a
+    /// member of Raft.
+    pub is_vouched_for: bool,
     said: Arc<Mutex<Option<Said>>>,
 }
 
@@ -33,8 +36,8 @@ impl Said {
 impl CallNote {
     /// A note of a call that begins.
     #[must_use]
-    pub fn new(actor: Actor, via: String) -> Self {
-        Self { actor, via, said: Arc::default() }
+    pub fn new(actor: Actor, via: String, is_vouched_for: bool) -> Self {
+        Self { actor, via, is_vouched_for, said: Arc::default() }
     }
 
     /// The handler has read what is asked for.

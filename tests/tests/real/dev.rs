@@ -18,6 +18,8 @@ use crate::stage::{Played, Stage};
 
 /// How long a cluster may take to be up or to end.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long a write may wait at an agent that reaches no majority: far below `musterctl`'s own 30 s.
+const WRITE_LIMIT: Duration = Duration::from_secs(10);
 /// The service that `muster dev` writes as an example.
 const SERVICE: &str = "hello";
 
@@ -41,6 +43,8 @@ fn cut_and_heal() -> Played {
     says(&dev.ctl(&["service", "apply", "-f", &example])?, 0, &[])?;
     let stamps = Stamps::new(dev.dir().join("stamps"));
     let old = stamps.running(SERVICE, START_TIMEOUT)?;
+    // As the leader it would wait for ever for somebody to take a write.
+    says(&dev.ctl(&["raft", "transfer-leader", &old.node])?, 0, &[])?;
 
     says(&dev.cable("cut", "n9")?, 105, &["n9", "n1, n2, n3"])?;
     says(&dev.cable("cut", &old.node)?, 0, &["is cut off", "musterctl", "events", "dev heal"])?;
@@ -52,6 +56,11 @@ fn cut_and_heal() -> Played {
     }
     // Through any agent: the first of the context may be the one that is cut off.
     dev.until_node(&old.node, "lost")?;
+    let asked = wait::Moment::now();
+    says(&dev.ctl_at(&old.node, &["node", "cordon", "n2"])?, 106, &["no quorum"])?;
+    if asked.elapsed() > WRITE_LIMIT {
+        return Err(HarnessError::broken("a leader that was cut off let its caller wait"));
+    }
     says(&dev.cable("heal", &old.node)?, 0, &["connected again"])?;
     says(&dev.cable("heal", &old.node)?, 0, &["nothing was changed"])?;
     dev.until_node(&old.node, "alive")?;
@@ -127,6 +136,14 @@ impl Dev {
     fn ctl(&self, args: &[&str]) -> Result<Finished, HarnessError> {
         let context = self.dir().join("context.toml").display().to_string();
         let mut line = vec!["--context", &context];
+        line.extend_from_slice(args);
+        tool::run(&self.binaries.musterctl.display().to_string(), &line)
+    }
+
+    /// By the socket of one agent.
+    fn ctl_at(&self, node: &str, args: &[&str]) -> Result<Finished, HarnessError> {
+        let socket = self.dir().join(node).join("run/api.sock").display().to_string();
+        let mut line = vec!["--endpoint", &socket];
         line.extend_from_slice(args);
         tool::run(&self.binaries.musterctl.display().to_string(), &line)
     }

@@ -4,6 +4,8 @@
 
 #[path = "real/crash.rs"]
 mod crash;
+#[path = "real/dev.rs"]
+mod dev;
 #[path = "real/expect.rs"]
 mod expect;
 #[path = "real/members.rs"]
@@ -20,6 +22,8 @@ mod processes;
 mod replicated;
 #[path = "real/scene.rs"]
 mod scene;
+#[path = "real/secrets.rs"]
+mod secrets;
 #[path = "real/servers.rs"]
 mod servers;
 #[path = "real/stage.rs"]
@@ -49,6 +53,8 @@ fn main() -> ExitCode {
         members::trials,
         mistakes::trials,
         trust::trials,
+        dev::trials,
+        secrets::trials,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.iter().flat_map(|of| of(&stage)).collect());
     stage.close();

@@ -30,7 +30,7 @@ impl Api {
         };
         match outcome {
             Ok(reply) => Ok(reply),
-            Err(SubmitError::Refused(refusal)) => Err(refusal.into()),
+            Err(SubmitError::Refused(refusal)) => Err(ApiError::Judged(refusal)),
             Err(SubmitError::Unavailable(why)) => {
                 tracing::debug!(why, "a write was not taken in time");
                 Err(self.why_no_leader().await)

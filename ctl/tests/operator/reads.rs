@@ -97,6 +97,15 @@ fn check_tells_by_its_status() {
 }
 
 #[test]
+fn an_agent_that_is_cut_off_is_left_for_one_that_is_not() {
+    let (cut_off, whole) = (Fake::start(), Fake::start());
+    cut_off.scene().refusals.push_back(refusal(Code::Unavailable, "no quorum", "MU2002", "106"));
+    let (cut_off, whole) = (cut_off.address.to_string(), whole.address.to_string());
+    let ended = ctl(&["--endpoint", &cut_off, "--endpoint", &whole, "status"]).expect(0);
+    assert!(!ended.stderr.contains("MU2002"), "{}", ended.stderr);
+}
+
+#[test]
 fn check_knows_what_would_not_survive_a_loss() {
     let fake = Fake::start();
     fake.scene().plan.items.push(pb::PlanItem {

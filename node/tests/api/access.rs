@@ -233,9 +233,9 @@ async fn a_worker_passes_no_changes_on_but_its_own() {
     let others = cluster.act_on_node(passed_on(tonic::Request::new(label("n1")))).await;
     assert_eq!(code(others), "MU2033");
     cluster.act_on_node(passed_on(tonic::Request::new(label("w1")))).await.unwrap();
-    let trail =
-        solo.cluster().read_audit(v1::ReadAuditRequest { latest: true, limit: 1, ..Default::default() });
-    let record = trail.await.unwrap().into_inner().records.remove(0);
+    let latest = v1::ReadAuditRequest { latest: true, limit: 1, ..Default::default() };
+    let mut reader = solo.cluster();
+    let record = reader.read_audit(latest).await.unwrap().into_inner().records.remove(0);
     let actor = record.actor.unwrap();
     assert_eq!(
         (record.verb.as_str(), actor.name.as_str()),

@@ -9,9 +9,11 @@ use crate::output::Format;
 use crate::when::parse_duration;
 
 pub mod node;
+pub mod secret;
 pub mod service;
 
 use node::{DrainArgs, NodeVerb};
+use secret::SecretVerb;
 use service::{FailoverArgs, MoveArgs, ServiceVerb};
 
 /// Operates a Muster cluster.
@@ -129,6 +131,12 @@ pub enum Verb {
     Events(EventsArgs),
     /// Wait until something is so
     Wait(WaitArgs),
+    /// What services may know and nobody may see: passwords, keys
+    Secret {
+        /// What to do.
+        #[command(subcommand)]
+        verb: SecretVerb,
+    },
     /// Tokens with which hosts join
     Token {
         /// What to do.

@@ -27,6 +27,7 @@ mod logs;
 mod node;
 mod placing;
 mod raft;
+mod secret;
 mod service;
 mod status;
 mod template;
@@ -130,6 +131,7 @@ async fn dispatch(cli: Cli, out: Printer, writes: Rc<Cell<WriteState>>) -> Resul
         Verb::Rebalance { dry_run } => placing::rebalance(run, dry_run).await,
         Verb::Events(args) => events::events(run, args).await,
         Verb::Wait(args) => wait::wait(run, &args).await,
+        Verb::Secret { verb } => secret::secret(run, verb).await,
         Verb::Token { verb } => token::token(run, verb).await,
         Verb::Cert { verb } => cert::cert(run, verb).await,
         Verb::User { verb } => user::user(run, verb).await,

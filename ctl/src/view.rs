@@ -10,6 +10,7 @@ pub mod node;
 pub mod outcome;
 pub mod plan;
 pub mod raft;
+pub mod secret;
 pub mod service;
 pub mod status;
 pub mod token;

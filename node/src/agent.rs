@@ -40,8 +40,8 @@ use self::reconcile::{HEALTH_REPORTS_MAX, Reconciler};
 use self::report::Reporter;
 use self::session::SessionKeeper;
 pub use self::view::GuardView;
-use crate::driver::Driver;
 use crate::driver::exec::ExecDriver;
+use crate::driver::{Driver, SecretSource};
 use crate::submit::Submit;
 
 const STATUS_TIME: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ const STATUS_TIME: Duration = Duration::from_secs(1);
 const LEAVE_SLACK: Duration = Duration::from_secs(10);
 
 /// What an agent needs to know.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// This node.
     pub node: NodeId,
@@ -63,6 +63,14 @@ pub struct Options {
     pub data_dir: PathBuf,
     /// The way to its guard.
     pub guard: Arc<dyn GuardDoor>,
+    /// Where tasks get their secrets from.
+    pub secrets: Arc<dyn SecretSource>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("node", &self.node).finish_non_exhaustive()
+    }
 }
 
 /// How the agent and its guard are.
@@ -82,7 +90,8 @@ pub fn start(options: Options, state: watch::Receiver<Arc<State>>, submit: Arc<d
     );
     let stop = CancellationToken::new();
     let (guard, events, link) = GuardLink::new(options.guard);
-    let driver: Arc<dyn Driver> = Arc::new(ExecDriver::new(guard.clone(), options.data_dir.clone()));
+    let driver: Arc<dyn Driver> =
+        Arc::new(ExecDriver::new(guard.clone(), options.data_dir.clone(), options.secrets));
     let (health_sender, health_reports) = mpsc::channel(HEALTH_REPORTS_MAX);
     let (view_sender, view) = watch::channel(GuardView::default());
     let (local_sender, local) = watch::channel(Arc::default());

@@ -26,6 +26,7 @@ mod reads;
 pub mod remedy;
 mod removal;
 mod route;
+mod secrets;
 mod services;
 pub mod status;
 mod tokens;
@@ -85,11 +86,14 @@ struct Api {
     /// Ends all streams.
     stop: CancellationToken,
     streams: Arc<Semaphore>,
+    /// Whoever makes a key of the secrets.
+    secret_key_turn: tokio::sync::Mutex<()>,
 }
 
 impl Api {
     fn new(handles: Handles, stop: CancellationToken) -> Self {
-        Self { handles, stop, streams: Arc::new(Semaphore::new(MAX_STREAMS)) }
+        let streams = Arc::new(Semaphore::new(MAX_STREAMS));
+        Self { handles, stop, streams, secret_key_turn: tokio::sync::Mutex::default() }
     }
 
     /// The newest state that this node has applied.

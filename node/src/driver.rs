@@ -2,12 +2,13 @@
 
 pub mod exec;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use muster_core::id::{Generation, NodeName, SessionId, SlotId, TaskName};
+use muster_core::id::{Generation, NodeName, SecretName, SessionId, SlotId, TaskName};
 use muster_core::spec::TaskSpec;
-use muster_guard::protocol::{Binding, ExitHow};
+use muster_guard::protocol::{Binding, EnvText, ExitHow};
 
 use crate::agent::guard_link::GuardError;
 
@@ -47,6 +48,20 @@ pub struct StartOrder {
     pub spec: TaskSpec,
 }
 
+/// The values of secrets by their names; wiped from memory when they are dropped.
+pub type SecretValues = BTreeMap<SecretName, EnvText>;
+
+/// Why the secrets that a task names can't be had now, in words without any of them.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoSecrets(pub String);
+
+/// Where the values come from that a task names.
+pub trait SecretSource: Send + Sync {
+    /// The values for this start, of which none is kept.
+    fn fetch<'a>(&'a self, order: &'a StartOrder) -> BoxFuture<'a, Result<SecretValues, NoSecrets>>;
+}
+
 /// A driver. All verbs are idempotent, and how a task ends comes as an event of the guard.
 pub trait Driver: Send + Sync {
     /// Starts the task; returns once it runs.
@@ -82,6 +97,9 @@ pub enum DriverError {
     /// The task does not run.
     #[error("the task does not run")]
     NotRunning,
+    /// The secrets that it names can't be had now.
+    #[error("its secrets are not to be had yet: {0}")]
+    NoSecrets(NoSecrets),
     /// The task as declared can't run on this host.
     #[error(transparent)]
     Cannot(StartProblem),

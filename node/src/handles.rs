@@ -15,6 +15,7 @@ use crate::peers::Peers;
 use crate::proposer::Proposer;
 use crate::raft::RaftHandle;
 use crate::replica::Published;
+use crate::secrets::Keyring;
 use crate::security::gate::Gate;
 use crate::security::join_rate::JoinRate;
 use crate::security::rejections::Rejections;
@@ -58,6 +59,8 @@ pub struct Handles {
     pub joins: JoinRate,
     /// This node's credentials; none in a simulation without TLS.
     pub live: Option<Live>,
+    /// The keys that secrets are encrypted with.
+    pub keyring: Keyring,
     /// What was refused at the door.
     pub rejections: Rejections,
 }

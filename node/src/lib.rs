@@ -22,6 +22,8 @@ pub mod peers;
 pub mod proposer;
 pub mod raft;
 pub mod replica;
+pub mod seal;
+pub mod secrets;
 pub mod security;
 pub mod seed;
 pub mod stamp;

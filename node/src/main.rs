@@ -70,6 +70,10 @@ fn agent(args: &Agent) -> Result<(), CommandError> {
     let config = config::load(args.config.config.as_deref(), &variables).map_err(NodeError::from)?;
     telemetry::start(&config.log);
     telemetry::end_on_panic();
+    // Keys and values of secrets are in memory. This is before anything else could have been read.
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        tracing::warn!(%error, "core dumps of the agent can't be ruled out");
+    }
     let under_systemd = std::env::var_os("NOTIFY_SOCKET").is_some();
     let autostart_guard = match args.start_guard {
         StartGuard::Auto => !under_systemd,

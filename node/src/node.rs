@@ -30,6 +30,9 @@ use crate::peers::{Peers, sender};
 use crate::proposer::Proposer;
 use crate::raft::{self, Group, RaftHandle, RaftService};
 use crate::replica::{NodeReplica, Published};
+use crate::secrets::fetch::Fetcher;
+use crate::secrets::keeper::Keeper;
+use crate::secrets::{Keyring, KeyringError};
 use crate::security::gate::Gate;
 use crate::security::principal::Caller;
 use crate::security::renew::Renewal;
@@ -37,6 +40,7 @@ use crate::security::store::{Store, StoreError};
 use crate::seed::{self, Seed};
 use crate::storage::directory::{DataDirectory, DirectoryError, Identity};
 use crate::storage::history::History;
+use crate::storage::keys::{self, KeyError};
 use ground::Ground;
 
 /// Proofs of guards that wait for the controller: one for each session at most, repeated by the guards.
@@ -93,6 +97,12 @@ pub enum NodeError {
     /// They can't be made or used.
     #[error("the node's certificate: {0}")]
     Certificate(#[from] muster_tls::CertificateError),
+    /// The key of this node's storage.
+    #[error(transparent)]
+    StorageKey(#[from] KeyError),
+    /// The keys of the secrets.
+    #[error(transparent)]
+    Keyring(#[from] KeyringError),
     /// Randomness.
     #[error("the system gave no randomness: {0}")]
     Random(#[from] getrandom::Error),
@@ -172,13 +182,14 @@ where
     let (replica, published) = NodeReplica::new(acks.clone(), ground.history.clone());
     let bystander = Acks::new(VoterIdentity { boot: BootId(0), ..acks.identity() });
     let follower = replica.beside(bystander);
-    let raft_options = raft_options(&origin, &directory, &acks, &ground, replica);
+    let raft_options = raft_options(&origin, &directory, &acks, &ground, replica)?;
+    let keyring = Keyring::open(directory.path())?;
     let (raft, service) = raft::start_on(raft_options, Arc::clone(&ground.log)).await?;
     let running = CancellationToken::new();
     let tasks = TaskTracker::new();
     let history = ground.history.clone();
     let store = Store::new(directory.path());
-    let parts = Parts { options, origin, directory, acks, history, raft, published, store };
+    let parts = Parts { options, origin, directory, acks, history, raft, published, store, keyring };
     let started = parts.start(ground, service, follower, &running, &tasks)?;
     let ended = tokio::select! {
         () = stop.cancelled() => Ok(()),
@@ -223,17 +234,18 @@ fn raft_options<I>(
     acks: &Acks,
     ground: &Ground<I>,
     replica: NodeReplica,
-) -> raft::Options {
-    raft::Options {
+) -> Result<raft::Options, KeyError> {
+    Ok(raft::Options {
         id: origin.me.0,
         group: Group { cluster_id: origin.cluster.0, incarnation: origin.incarnation.0 },
         timing: origin.seed.timing,
         directory: directory.raft(),
+        storage_key: Arc::new(keys::storage_key(directory.path())?),
         dialer: Arc::clone(&ground.raft_dialer),
         gate: Arc::new(acks.clone()),
         replica: Box::new(replica),
         snapshot_every: ground.snapshot_every,
-    }
+    })
 }
 
 struct Parts {
@@ -245,6 +257,7 @@ struct Parts {
     raft: RaftHandle,
     published: Published,
     store: Store,
+    keyring: Keyring,
 }
 
 struct Started {
@@ -275,7 +288,8 @@ impl Parts {
         let (healths, healths_rx) = watch::channel(Healths::default());
         let heartbeats =
             (ground.heartbeats)(self.acks.clone(), fenced_tx.clone()).map_err(NodeError::Thread)?;
-        let agent = agent::start(self.agent_options(ground.guard), state.clone(), Arc::new(proposer.clone()));
+        let options = self.agent_options(ground.guard, &peers);
+        let agent = agent::start(options, state.clone(), Arc::new(proposer.clone()));
         tasks.spawn(controller::run(
             controller::Options {
                 me,
@@ -306,6 +320,7 @@ impl Parts {
             gate: Gate::new(me, state.clone(), rejections.clone()),
             joins: crate::security::join_rate::JoinRate::default(),
             live: ground.live.clone(),
+            keyring: self.keyring.clone(),
             rejections,
         };
         if let Some(live) = ground.live {
@@ -338,6 +353,15 @@ impl Parts {
     ) {
         let me = self.origin.me;
         let state = self.published.state.clone();
+        let keeper = Keeper {
+            me,
+            keyring: self.keyring.clone(),
+            state: state.clone(),
+            raft: self.raft.clone(),
+            proposer: proposer.clone(),
+            peers: peers.clone(),
+        };
+        tasks.spawn(keeper.run(running.clone()));
         let mut who = sender(&state.borrow(), me);
         who.cluster_id = self.origin.cluster.0.to_be_bytes().to_vec().into();
         who.incarnation = self.origin.incarnation.0;
@@ -377,7 +401,13 @@ impl Parts {
         }
     }
 
-    fn agent_options(&self, guard: Arc<dyn GuardDoor>) -> agent::Options {
+    fn agent_options(&self, guard: Arc<dyn GuardDoor>, peers: &Peers) -> agent::Options {
+        let secrets = Fetcher {
+            me: self.origin.me,
+            keyring: self.keyring.clone(),
+            state: self.published.state.clone(),
+            peers: peers.clone(),
+        };
         agent::Options {
             node: self.origin.me,
             node_name: self.origin.name.clone(),
@@ -385,6 +415,7 @@ impl Parts {
             incarnation: self.origin.incarnation,
             data_dir: self.directory.path().to_owned(),
             guard,
+            secrets: Arc::new(secrets),
         }
     }
 

@@ -43,6 +43,7 @@ use self::log_store::LogStore;
 use self::network::Network;
 use self::state_machine::StateMachine;
 use crate::blocking;
+use crate::seal::SealingKey;
 use crate::security::dial::Dial;
 use crate::storage::FileError;
 use crate::storage::log::{EntryLog, Log, OpenError};
@@ -78,6 +79,8 @@ pub struct Options {
     pub timing: Timing,
     /// Where log and snapshots are kept.
     pub directory: PathBuf,
+    /// Encrypts the snapshots on the disk.
+    pub storage_key: Arc<SealingKey>,
     /// How peers are reached.
     pub dialer: Arc<dyn Dial>,
     /// The lease's part of the log (LEASES.md R2b).
@@ -138,7 +141,7 @@ pub async fn start_on(
     log: Arc<dyn EntryLog>,
 ) -> Result<(RaftHandle, RaftService), StartError> {
     let config = Arc::new(config(&options)?);
-    let stores = open_stores(options.directory.clone(), log, Arc::clone(&options.gate)).await?;
+    let stores = open_stores(&options, log).await?;
     let network = Network::new(options.id, options.group, &options.timing, options.dialer);
     let state_machine = StateMachine::new(
         options.replica,
@@ -170,13 +173,11 @@ struct Stores {
     newest: Option<Arc<crate::storage::snapshot::SnapshotFile>>,
 }
 
-async fn open_stores(
-    directory: PathBuf,
-    log: Arc<dyn EntryLog>,
-    gate: Arc<dyn VoterGate>,
-) -> Result<Stores, StartError> {
+async fn open_stores(options: &Options, log: Arc<dyn EntryLog>) -> Result<Stores, StartError> {
+    let (directory, gate) = (options.directory.clone(), Arc::clone(&options.gate));
+    let key = Arc::clone(&options.storage_key);
     file_work(move || {
-        let snapshots = Arc::new(Snapshots::open(&directory.join("snapshots"))?);
+        let snapshots = Arc::new(Snapshots::open(&directory.join("snapshots"), key)?);
         let purged = log.state().map_err(StartError::Read)?.purged;
         let newest = snapshots.newest_usable(purged)?;
         let log_store = LogStore::new(Arc::clone(&log), gate).map_err(StartError::Read)?;

@@ -9,12 +9,16 @@
 //! | [`snapshot`] | a synced file once it has its name | the one before it is used if the log covers the rest |
 //! | [`history`] | derived, may be lost | set aside and started empty |
 //!
+//! [`keys`] holds what snapshots and secrets are encrypted with, apart from all of them.
+//!
 //! **Architecture invariant:** raft-log appears only in `log`, sled only in `history`, openraft nowhere here.
 
 pub mod directory;
 pub mod durable;
 pub mod history;
+pub mod keys;
 pub mod log;
+mod sealed;
 pub mod snapshot;
 
 use std::path::PathBuf;

@@ -120,6 +120,7 @@ async fn node(disk: &Path) -> (RaftHandle, Arc<Mutex<BTreeMap<u64, u64>>>) {
         group: Group { cluster_id: 1, incarnation: 1 },
         timing: Timing::LAN,
         directory: disk.join("raft"),
+        storage_key: Arc::new(muster::storage::keys::storage_key(disk).unwrap()),
         dialer: Arc::new(PlainDial),
         gate: Arc::new(NoGate),
         replica: Box::new(Counters { published: Arc::clone(&published), ..Counters::default() }),

@@ -29,6 +29,18 @@ fn open(path: &Path) -> Result<DataDirectory, DirectoryError> {
 }
 
 #[test]
+fn a_directory_that_others_could_look_into_is_closed_to_them() {
+    let parent = tempfile::tempdir().unwrap();
+    for mode in [0o755, 0o750, 0o701, 0o777] {
+        let path = parent.path().join(format!("{mode:o}"));
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o700, "{mode:o}");
+    }
+}
+
+#[test]
 fn a_new_directory_is_private_and_keeps_its_identity() {
     let parent = tempfile::tempdir().unwrap();
     let path = parent.path().join("deep/data");

@@ -20,6 +20,8 @@ mod processes;
 mod replicated;
 #[path = "real/scene.rs"]
 mod scene;
+#[path = "real/secrets.rs"]
+mod secrets;
 #[path = "real/servers.rs"]
 mod servers;
 #[path = "real/stage.rs"]
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         members::trials,
         mistakes::trials,
         trust::trials,
+        secrets::trials,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.iter().flat_map(|of| of(&stage)).collect());
     stage.close();

@@ -38,6 +38,8 @@ reads! {
     explain(ExplainRequest) -> PlanReply;
     /// CAs, and everybody with a certificate.
     list_certificates(ListCertificatesRequest) -> ListCertificatesReply;
+    /// Secrets, without their values.
+    list_secrets(ListSecretsRequest) -> ListSecretsReply;
     /// What a loss would do.
     simulate(SimulateRequest) -> PlanReply;
 }
@@ -69,6 +71,10 @@ writes! {
     revoke_certificates(RevokeCertificatesRequest) -> ActReply;
     /// Replaces the CA.
     rotate_authority(RotateAuthorityRequest) -> RotateAuthorityReply;
+    /// Makes a secret, or gives one another value.
+    put_secret(PutSecretRequest) -> PutSecretReply;
+    /// Takes a secret away.
+    remove_secret(RemoveSecretRequest) -> ActReply;
     /// Evens out placements.
     rebalance(RebalanceRequest) -> PlanReply;
 }
@@ -80,6 +86,12 @@ impl Client {
         request: pb::RenewCertificateRequest,
     ) -> Result<pb::IssuedUser, Failure> {
         self.write(request, |mut grpc, request| async move { grpc.renew_certificate(request).await }).await
+    }
+
+    /// Encrypts all secrets with another key.
+    pub async fn rotate_secret_key(&mut self) -> Result<pb::ActReply, Failure> {
+        let request = pb::RotateSecretKeyRequest { request: self.next_request() };
+        self.write(request, |mut grpc, request| async move { grpc.rotate_secret_key(request).await }).await
     }
 
     /// Hands the leadership over; to do it twice does no harm, so it needs no request id.

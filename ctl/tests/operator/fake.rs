@@ -40,6 +40,8 @@ pub struct Scene {
     pub watched: Vec<pb::WatchRequest>,
     pub drained: Option<pb::DrainRequest>,
     pub timing: Option<pb::Timing>,
+    /// Secrets with the values that came in.
+    pub secrets: std::collections::BTreeMap<String, Vec<u8>>,
     /// Who has not left the old CA.
     pub old_certificates: Vec<String>,
 }
@@ -261,6 +263,39 @@ impl Cluster for Service {
             expires_ms: u64::MAX / 4096,
             addresses: vec!["10.0.0.1:7420".into()],
         }))
+    }
+
+    async fn list_secrets(&self, _: Request<pb::ListSecretsRequest>) -> Reply<pb::ListSecretsReply> {
+        let scene = self.scene()?;
+        let view = |name: &String| pb::SecretView {
+            name: name.clone(),
+            revision: 7,
+            created_ms: 1,
+            changed_ms: 1,
+            used_by: vec!["orders-db".into()],
+        };
+        let secrets = scene.secrets.keys().map(view).collect();
+        Ok(Response::new(pb::ListSecretsReply { secrets, key: "0a0b".into(), keys: 1 }))
+    }
+
+    async fn put_secret(&self, request: Request<pb::PutSecretRequest>) -> Reply<pb::PutSecretReply> {
+        let request = request.into_inner();
+        let what = if request.create { "create secret" } else { "set secret" };
+        let mut scene = self.write(what, request.request)?;
+        scene.secrets.insert(request.name, request.value.to_vec());
+        Ok(Response::new(pb::PutSecretReply { revision: 8, used_by: vec!["orders-db".into()] }))
+    }
+
+    async fn remove_secret(&self, request: Request<pb::RemoveSecretRequest>) -> Reply<pb::ActReply> {
+        let request = request.into_inner();
+        let what = if request.force { "force secret away" } else { "remove secret" };
+        self.write(what, request.request)?.secrets.remove(&request.name);
+        changed(9)
+    }
+
+    async fn rotate_secret_key(&self, request: Request<pb::RotateSecretKeyRequest>) -> Reply<pb::ActReply> {
+        let _scene = self.write("rotate key", request.into_inner().request)?;
+        changed(10)
     }
 
     async fn revoke_token(&self, request: Request<pb::RevokeTokenRequest>) -> Reply<pb::ActReply> {

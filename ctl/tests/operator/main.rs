@@ -9,5 +9,6 @@ mod errors;
 mod fake;
 mod reads;
 mod run;
+mod secrets;
 mod trust;
 mod waiting;

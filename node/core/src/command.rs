@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::id::MembershipId;
 use crate::id::{
-    BootId, ClusterId, Generation, Incarnation, NodeId, NodeName, Reopens, RequestId, Revision, ServiceName,
-    SessionId, SlotId, UserName,
+    BootId, ClusterId, Generation, Incarnation, NodeId, NodeName, Reopens, RequestId, Revision, SecretKeyId,
+    SecretName, ServiceName, SessionId, SlotId, UserName,
 };
 use crate::scheduler::plan::Plan;
 use crate::spec::{Enforcement, Labels, Resources, ServiceSpec};
@@ -96,6 +96,52 @@ pub enum Command {
     RevokeCertificates(CertificateHolder),
     /// A user belongs no longer; its certificates end with it.
     RemoveUser { name: UserName },
+
+    /// A member of Raft has made a key for secrets, which the others are to fetch. It counts once a majority has it.
+    OfferSecretKey { key: SecretKeyId },
+    /// A member has that key on its disk.
+    HoldSecretKey { node: NodeId, key: SecretKeyId },
+    /// Makes or changes a secret.
+    PutSecret(PutSecret),
+    /// Removes a secret. Refused while a service uses it, unless `forced`.
+    RemoveSecret { name: SecretName, forced: bool },
+}
+
+/// See [`Command::PutSecret`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PutSecret {
+    /// Its name.
+    pub name: SecretName,
+    /// The key that the value is encrypted with: the newest one that counts.
+    pub key: SecretKeyId,
+    /// The encrypted value.
+    pub sealed: SealedValue,
+    /// What it is to do.
+    pub how: SecretWrite,
+}
+
+/// What a [`PutSecret`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretWrite {
+    /// Makes it.
+    Create,
+    /// Gives one that exists another value.
+    Set,
+    /// The value of this revision with another key. Does nothing when the value has changed meanwhile.
+    Reseal {
+        /// See [`crate::state::secret::Secret::revision`].
+        of: Revision,
+    },
+}
+
+/// An encrypted value: for members of Raft only, empty elsewhere. The log, snapshots and the state hold no other.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct SealedValue(pub Arc<[u8]>);
+
+impl std::fmt::Debug for SealedValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SealedValue(..)")
+    }
 }
 
 /// See [`Command::AddAuthority`].

@@ -136,10 +136,12 @@ impl View<'_> {
         MembershipChange::SetVoters(voters.into_iter().collect())
     }
 
-    /// Standbys that may vote: alive, nearly up to date, and their `VoterUp` is applied (LEASES.md R8).
+    /// Standbys that may vote: alive, nearly up to date, their `VoterUp` is applied (LEASES.md R8), and they have the
+    /// keys of the secrets, which a majority of the voters must have at any time.
     fn ready(&self) -> Vec<NodeId> {
         let ready = |id: &NodeId| {
             self.facts.caught_up.contains(id)
+                && self.state.holds_secret_keys(*id)
                 && self.state.nodes.get(id).is_some_and(|n| n.boot.is_some() && may_vote(n) && is_alive(n))
         };
         self.state.standbys.iter().copied().filter(ready).collect()

@@ -111,4 +111,12 @@ event_kinds! {
     UserRemoved,
     /// Part of a plan was refused at apply.
     PlanRefused,
+    /// A secret was made.
+    SecretCreated,
+    /// A secret has another value.
+    SecretChanged,
+    /// A secret was removed.
+    SecretRemoved,
+    /// Secrets are encrypted with another key.
+    SecretKeyChanged,
 }

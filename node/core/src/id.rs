@@ -158,6 +158,22 @@ name_id!(
     UserName,
     "user name"
 );
+name_id!(
+    /// The name of a secret, unique in the cluster.
+    SecretName,
+    "secret name"
+);
+
+/// A key that secrets are encrypted with: a fingerprint of it, which tells nothing of the key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretKeyId(pub [u8; 16]);
+
+impl fmt::Display for SecretKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 number_id!(
     /// A certificate: the log index of the entry that issued it, which is its serial number (1 for the first node's).
     CertificateId

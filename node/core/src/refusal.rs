@@ -1,6 +1,6 @@
 //! Why a command was refused: typed, with a stable code and a remedy.
 
-use crate::id::{NodeId, NodeName, Revision, ServiceName, SessionId, SlotId, UserName};
+use crate::id::{NodeId, NodeName, Revision, SecretName, ServiceName, SessionId, SlotId, UserName};
 use crate::lease::close::{CloseRefusal, ReopenRefusal, VoterUpRefusal};
 use crate::time::TimingError;
 
@@ -189,6 +189,42 @@ pub enum Refusal {
         /// What is wrong, and where.
         why: String,
     },
+    /// No such secret.
+    #[error("there is no secret {0}")]
+    NoSuchSecret(SecretName),
+    /// A service names a secret that is not there.
+    #[error("service {service} names the secret {secret}, which does not exist")]
+    UnknownSecret {
+        /// The service.
+        service: ServiceName,
+        /// What it names.
+        secret: SecretName,
+    },
+    /// A secret with that name exists.
+    #[error("a secret named {0} exists already")]
+    SecretExists(SecretName),
+    /// Services need it to start.
+    #[error("secret {secret} is used by: {services}")]
+    SecretInUse {
+        /// The secret.
+        secret: SecretName,
+        /// By whom.
+        services: String,
+    },
+    /// The value was encrypted with a key that was replaced meanwhile.
+    #[error("the key that secrets are encrypted with has just been replaced")]
+    StaleSecretKey,
+    /// `OfferSecretKey` while values of the key before are still there.
+    #[error("the secrets are being encrypted with a new key already")]
+    SecretRotationUnderWay,
+    /// A node asks for the secrets of a task that it is not to run.
+    #[error("node {node} is not to run this placement of {slot}, and gets none of its secrets")]
+    NotForThisNode {
+        /// Who asks.
+        node: String,
+        /// For which instance.
+        slot: SlotId,
+    },
 }
 
 /// A refusal without its typed fields: what crosses the wire and what snapshots keep.
@@ -278,6 +314,13 @@ impl Refusal {
             Self::RotationUnderWay => ("MU1041", Conflict),
             Self::NoRotation => ("MU1042", Conflict),
             Self::OldCertificates { .. } => ("MU1043", Conflict),
+            Self::NoSuchSecret(_) => ("MU1060", NotFound),
+            Self::UnknownSecret { .. } => ("MU1061", Invalid),
+            Self::SecretExists(_) => ("MU1062", Exists),
+            Self::SecretInUse { .. } => ("MU1063", Conflict),
+            Self::StaleSecretKey => ("MU1064", Conflict),
+            Self::SecretRotationUnderWay => ("MU1065", Conflict),
+            Self::NotForThisNode { .. } => ("MU1066", Denied),
         }
     }
 }

@@ -11,7 +11,7 @@ pub mod validate;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::id::ServiceName;
+use crate::id::{SecretName, ServiceName};
 use selector::Requirement;
 pub use task::{Check, Driver, ExecSpec, HealthSpec, Limits, TaskSpec};
 
@@ -194,6 +194,14 @@ impl ServiceSpec {
             restart: RestartPolicy::default(),
             tasks,
         }
+    }
+
+    /// The secrets that its tasks name.
+    pub fn secrets(&self) -> impl Iterator<Item = &SecretName> {
+        self.tasks.iter().flat_map(|task| {
+            let Driver::Exec(exec) = &task.driver;
+            exec.secrets.values()
+        })
     }
 
     /// Whether going from `self` to `new` needs its instances to be started anew. Placement wishes, counts and

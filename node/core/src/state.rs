@@ -5,6 +5,7 @@
 pub mod apply;
 pub mod client;
 pub mod node;
+pub mod secret;
 pub mod service;
 pub mod session;
 pub mod slot;
@@ -16,7 +17,7 @@ use imbl::OrdMap;
 
 use crate::command::{Role, TokenGrant};
 use crate::id::{
-    ClusterId, Incarnation, NodeId, NodeName, Revision, ServiceName, SessionId, SlotId, UserName,
+    ClusterId, Incarnation, NodeId, NodeName, Revision, SecretName, ServiceName, SessionId, SlotId, UserName,
 };
 use crate::lease::membership::Membership;
 use crate::lease::{VoterAddresses, VoterList};
@@ -25,6 +26,7 @@ use crate::spec::selector::Requirement;
 use crate::time::{Stamp, Timing};
 use client::ClientTable;
 use node::Node;
+use secret::{Secret, SecretKey};
 use service::Service;
 use session::Session;
 use slot::Slot;
@@ -66,6 +68,10 @@ pub struct State {
     pub authorities: Vec<Arc<Authority>>,
     /// Who operates the cluster from elsewhere.
     pub users: OrdMap<UserName, User>,
+    /// What services may know and nobody may see.
+    pub secrets: OrdMap<SecretName, Arc<Secret>>,
+    /// What they are encrypted with, oldest first. The keys themselves are never here.
+    pub secret_keys: Vec<SecretKey>,
 }
 
 /// The cluster's identity and settings.

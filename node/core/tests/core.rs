@@ -10,6 +10,8 @@ mod control_plane;
 mod forged;
 #[path = "core/lifecycle.rs"]
 mod lifecycle;
+#[path = "core/secrets.rs"]
+mod secrets;
 #[path = "core/trust.rs"]
 mod trust;
 #[path = "core/world.rs"]

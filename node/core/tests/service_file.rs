@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster_core::id::{ServiceName, TaskName};
+use muster_core::id::{SecretName, ServiceName, TaskName};
 use muster_core::spec::file::{HealthEntry, ServiceEntry, ServiceFile, TaskEntry};
 use muster_core::spec::selector::{Requirement, Test};
 use muster_core::spec::validate::SpecError;
@@ -47,7 +47,7 @@ name   = "server"
 [service.task.exec]
 command = ["/usr/bin/redis-server", "--port", "6379"]
 user = "redis"
-env = { A = "b" }
+env = { A = "b", PASSWORD = { secret = "db-password" } }
 stop_signal = "INT"
 limits = { open_files = 65536 }
 [service.task.health]
@@ -67,6 +67,10 @@ fn service(name: &str) -> ServiceName {
     ServiceName::new(name).expect("a legal name")
 }
 
+fn secret(name: &str) -> SecretName {
+    SecretName::new(name).expect("a legal name")
+}
+
 fn one_of(label: &str, values: &[&str]) -> Requirement {
     let values = values.iter().map(|value| (*value).to_owned()).collect();
     Requirement { label: label.to_owned(), test: Test::In(values) }
@@ -78,6 +82,7 @@ fn every_key_is_read() {
         command: ["/usr/bin/redis-server", "--port", "6379"].map(str::to_owned).into(),
         user: Some("redis".to_owned()),
         env: [("A".to_owned(), "b".to_owned())].into(),
+        secrets: [("PASSWORD".to_owned(), secret("db-password"))].into(),
         limits: Limits { open_files: Some(65536), ..Limits::default() },
         stop_signal: Some("INT".to_owned()),
         ..ExecSpec::default()
@@ -120,6 +125,26 @@ fn every_key_is_read() {
         }],
     };
     assert_eq!(read(FULL).unwrap(), [expected]);
+}
+
+#[test]
+fn a_variable_is_a_text_or_names_a_secret() {
+    let with = |value: &str| read(&format!("{SMALL}env = {{ A = {value} }}\n"));
+    for (value, expected) in [
+        ("{ secert = 'a' }", "unknown key 'secert' of variable of env: did you mean 'secret'?"),
+        ("{ }", "task.t.exec.env.A.secret: is missing; write { secret = \"NAME\" }"),
+        ("{ secret = 'A B' }", "'A B' is not a valid secret name"),
+        ("{ secret = 'a', secret = 'b' }", "duplicate key"),
+        ("7", "expected a text, or { secret = \"NAME\" }"),
+    ] {
+        let error = with(value).unwrap_err();
+        assert!(error.contains(expected), "{value}: {error}");
+    }
+    let mut specs = with("'text'").unwrap();
+    let Driver::Exec(exec) = &mut specs[0].tasks[0].driver;
+    exec.secrets.insert("A".to_owned(), secret("a"));
+    let both = muster_core::spec::validate::check(&specs[0]).unwrap_err().to_string();
+    assert_eq!(both, "task.t.exec.env: 'A' is both a text and a secret; keep one of them");
 }
 
 #[test]
@@ -282,15 +307,25 @@ fn exec() -> impl Strategy<Value = ExecSpec> {
     let maybe = || option::of(text());
     let limit = || option::of(0..=i64::MAX.unsigned_abs());
     let env = prop::collection::btree_map("[A-Z]{1,3}", text(), 0..3);
+    let secrets = prop::collection::btree_map("_[A-Z]{1,3}", "[a-z]{1,3}".prop_map(|n| secret(&n)), 0..3);
     let limits = (limit(), limit(), limit(), limit(), limit());
     let signal = option::of(prop::sample::select(vec!["TERM".to_owned(), "SIGUSR1".to_owned()]));
-    (prop::collection::vec(text(), 0..3), maybe(), maybe(), option::of("/[a-z]{0,3}"), env, limits, signal)
-        .prop_map(|(arguments, user, group, directory, env, limits, stop_signal)| ExecSpec {
+    (
+        prop::collection::vec(text(), 0..3),
+        maybe(),
+        maybe(),
+        option::of("/[a-z]{0,3}"),
+        (env, secrets),
+        limits,
+        signal,
+    )
+        .prop_map(|(arguments, user, group, directory, (env, secrets), limits, stop_signal)| ExecSpec {
             command: std::iter::once("/bin/a".to_owned()).chain(arguments).collect(),
             user,
             group,
             directory,
             env: BTreeMap::from_iter(env),
+            secrets,
             limits: Limits {
                 open_files: limits.0,
                 processes: limits.1,

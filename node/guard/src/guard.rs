@@ -56,8 +56,8 @@ const KILLING_LOOK: Duration = Duration::from_millis(5);
 pub(crate) struct Guard {
     options: Options,
     boot: BootId,
-    isolation: Isolation,
-    ordinary: Ordinary,
+    pub(crate) isolation: Isolation,
+    pub(crate) ordinary: Ordinary,
     realtime: bool,
     /// Hold the flocks on the data directory and on the run directory.
     locks: [Handle; 2],

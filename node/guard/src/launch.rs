@@ -55,6 +55,9 @@ impl Isolation {
 pub(crate) struct Ordinary {
     pub(crate) nice: i32,
     pub(crate) oom_score_adj: i32,
+    /// The largest core dump; not known of a guard that an older one became.
+    #[serde(default)]
+    pub(crate) core_bytes: Option<u64>,
 }
 
 /// A task to be started, as it travels from the guard through the shim to the init.

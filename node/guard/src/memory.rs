@@ -1,6 +1,29 @@
-//! Giving memory back: a shim or an init lives long and does little.
+//! Giving memory back: a shim or an init lives long and does little. And keeping what is in memory there.
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::launch::Isolation;
+
+/// How large a core dump may be before [`keep_out_of_core_dumps`].
+pub(crate) fn core_bytes() -> Option<u64> {
+    getrlimit(Resource::RLIMIT_CORE).ok().map(|(soft, _)| soft)
+}
+
+/// No core dump of the guard, its shims and inits: keys and tasks' environments are in their memory. An exec ends it.
+pub(crate) fn keep_out_of_core_dumps(isolation: Isolation) {
+    let done = match isolation {
+        Isolation::Namespaces => nix::sys::prctl::set_dumpable(false),
+        // A process that can't be dumped does not own its files in /proc, and without privileges could not write the
+        // map of its user namespace. The limit does not hold where the kernel hands dumps to a program.
+        Isolation::UserNamespace | Isolation::Nothing => {
+            getrlimit(Resource::RLIMIT_CORE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CORE, 0, hard))
+        }
+    };
+    if let Err(errno) = done {
+        crate::report::report!("core dumps can't be ruled out: {errno}");
+    }
+}
 
 /// Lets go of the program's own pages that can be read from its file again: what the start needed is rarely
 /// needed later. Pages that the loader or the program changed are kept.

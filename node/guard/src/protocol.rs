@@ -7,6 +7,7 @@
 //! with [`Refusal::UnknownRequest`]. A change that breaks this raises [`PROTOCOL_HIGHEST`].
 
 pub mod codec;
+mod env;
 mod refusal;
 pub mod task;
 
@@ -14,6 +15,7 @@ use muster_core::id::{BootId, Generation, MembershipId, SessionId, SlotId, TaskN
 use muster_core::lease::Grant;
 use serde::{Deserialize, Serialize};
 
+pub use env::EnvText;
 pub use refusal::Refusal;
 pub use task::{Binding, ExitHow, Limits, LogSpec, TaskReport, TaskSpec, TaskState};
 

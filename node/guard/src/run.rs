@@ -77,10 +77,11 @@ fn begin(mut options: Options) -> Result<(), RunError> {
     // Whatever loses its parent below the guard becomes the guard's child, to be killed and reaped.
     nix::sys::prctl::set_child_subreaper(true).map_err(io_error("becoming a subreaper"))?;
     make_directory(&options.run_dir, 0o755).map_err(io_error("making the run directory"))?;
-    make_directory(&options.data_dir, 0o750).map_err(io_error("making the data directory"))?;
+    make_directory(&options.data_dir, 0o700).map_err(io_error("making the data directory"))?;
     let lock = lock(&options.data_dir.join("guard.lock"))?;
     let run_lock = self::lock(&options.run_dir.join("guard.run.lock"))?;
-    let ordinary = Ordinary { nice: kernel::nice(), oom_score_adj: oom_score_adj() };
+    let ordinary =
+        Ordinary { nice: kernel::nice(), oom_score_adj: oom_score_adj(), core_bytes: memory::core_bytes() };
     if !options.foreground {
         options.log_writer = start_log_writer(&options.data_dir).map_err(io_error("starting the log"))?;
     } else if !io::IsTerminal::is_terminal(&io::stderr()) {
@@ -89,6 +90,7 @@ fn begin(mut options: Options) -> Result<(), RunError> {
     let isolation = find_isolation().map_err(io_error("trying namespaces"))?;
     let boot = random_boot().map_err(io_error("getting randomness"))?;
     let realtime = raise_priority();
+    memory::keep_out_of_core_dumps(isolation);
     fs::write(options.run_dir.join("guard.pid"), format!("{}\n", std::process::id()))
         .map_err(io_error("writing the process id"))?;
     report!("starts: boot {boot}, isolation {isolation:?}, real-time priority: {realtime}");
@@ -117,6 +119,8 @@ fn resume(fd: i32) -> Result<(), RunError> {
     let mut guard = handover::restore(kernel::inherited(fd)).map_err(RunError::Handover)?;
     // All but these survived the exec.
     raise_priority();
+    guard.ordinary.core_bytes = guard.ordinary.core_bytes.or_else(memory::core_bytes);
+    memory::keep_out_of_core_dumps(guard.isolation);
     guard.resumed();
     guard.run().map_err(io_error("the guard's loop"))
 }
@@ -240,7 +244,7 @@ pub(crate) fn spawn_detached(exe: &Path, run_dir: &Path, data_dir: &Path) -> io:
     // The guard works from the root directory.
     let (run_dir, data_dir) = (&std::path::absolute(run_dir)?, &std::path::absolute(data_dir)?);
     let logs = data_dir.join("logs");
-    make_directory(&logs, 0o750)?;
+    make_directory(&logs, 0o700)?;
     // For what it says before its own log is open.
     let log = OpenOptions::new().append(true).create(true).mode(0o640).open(logs.join("guard.log"))?;
     #[expect(clippy::disallowed_methods, reason = "this is the one place where the guard itself is started")]

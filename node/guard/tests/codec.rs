@@ -10,7 +10,7 @@ use muster_core::lease::{
 use muster_guard::datagram::{self, DATAGRAM_BYTES_MAX, DatagramError, FromGuard};
 use muster_guard::key::SessionKey;
 use muster_guard::protocol::codec::{FrameDecoder, FrameError, encode_frame};
-use muster_guard::protocol::{FRAME_BYTES_MAX, Request, RequestFrame};
+use muster_guard::protocol::{FRAME_BYTES_MAX, Request, RequestFrame, TaskSpec};
 use proptest::prelude::*;
 
 prop_compose! {
@@ -216,4 +216,22 @@ fn addresses_that_no_heartbeat_may_go_to_are_left_out() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn an_environment_is_never_shown_and_not_kept_once_it_was_read() {
+    let spec = TaskSpec {
+        argv: vec!["a".to_owned()],
+        env: [("PASSWORD".to_owned(), "hunter2".into())].into(),
+        ..TaskSpec::default()
+    };
+    assert!(!format!("{spec:?}").contains("hunter2"));
+    let mut decoder = FrameDecoder::new();
+    decoder.push(&encode_frame(&spec).unwrap());
+    let read: TaskSpec = decoder.next().unwrap().unwrap();
+    assert_eq!(read, spec);
+    assert!(decoder.next::<TaskSpec>().unwrap().is_none());
+    // As it is handed over to another binary.
+    let kept = serde_json::to_string(&decoder).unwrap();
+    assert_eq!(kept, "{\"bytes\":[],\"start\":0}");
 }

@@ -2,15 +2,17 @@
 
 mod cluster;
 mod fake_guard;
+mod safe;
 
 use muster_core::command::Command;
 use muster_core::id::Generation;
 use muster_core::spec::{Check, HealthSpec, Mode, OnQuorumLoss};
 use muster_core::state::slot::InstanceState;
-use muster_guard::protocol::{Binding, ExitHow, Refusal};
+use muster_guard::protocol::{Binding, EnvText, ExitHow, Refusal};
 
 use self::cluster::{Cluster, NODE, service, slot, was_revoked, with_health};
 use self::fake_guard::FakeGuard;
+use self::safe::{Safe, VALUE};
 use super::guard_door::LocalGuard;
 use super::*;
 
@@ -20,12 +22,13 @@ struct World {
     dir: tempfile::TempDir,
     guard: FakeGuard,
     cluster: Arc<Cluster>,
+    safe: Arc<Safe>,
 }
 
 impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self { guard: FakeGuard::start(dir.path()), cluster: Cluster::new(), dir }
+        Self { guard: FakeGuard::start(dir.path()), cluster: Cluster::new(), safe: Arc::default(), dir }
     }
 
     fn start_agent(&self) -> AgentHandle {
@@ -33,6 +36,7 @@ impl World {
             node: NODE,
             node_name: NodeName::new("n1").unwrap(),
             cluster: ClusterId(7),
+            secrets: Arc::clone(&self.safe) as Arc<dyn SecretSource>,
             incarnation: Incarnation(1),
             data_dir: self.dir.path().join("data"),
             guard: Arc::new(LocalGuard {
@@ -99,7 +103,7 @@ async fn an_exclusive_instance_is_started_with_its_fencing_token() {
     let start = &started[1];
     assert_eq!((start.binding, start.generation), (Binding::Exclusive, generation));
     assert_eq!(Some(start.session), world.guard.session());
-    let env = |key: &str| start.spec.env.get(key).map(String::as_str);
+    let env = |key: &str| start.spec.env.get(key).map(EnvText::as_str);
     let token = generation.to_string();
     assert_eq!(env("MUSTER_GENERATION"), Some(token.as_str()));
     assert_eq!(
@@ -110,6 +114,31 @@ async fn an_exclusive_instance_is_started_with_its_fencing_token() {
     assert!(start.spec.log.as_ref().unwrap().path.ends_with("data/logs/db/0/server.log"));
     let local = agent.local_instances();
     assert_eq!((local[0].state, local[0].generation), (InstanceState::Running, generation));
+}
+
+#[tokio::test]
+async fn a_task_waits_for_its_secrets_and_fails_for_no_lack_of_them() {
+    let (world, _agent) = World::with_session().await;
+    let mut spec = service("db", Mode::Exclusive, &["server"]);
+    let muster_core::spec::Driver::Exec(exec) = &mut spec.tasks[0].driver;
+    let name = muster_core::id::SecretName::new("db-password").unwrap();
+    exec.secrets.insert("PASSWORD".to_owned(), name.clone());
+    world.cluster.make_secret(&name);
+    world.cluster.declare(spec);
+    world.cluster.place(&slot("db"));
+    let waits = || {
+        let told = world.cluster.placement(&slot("db")).and_then(|p| p.observed.message);
+        told.is_some_and(|m| m == "task server waits for its secrets: the safe is locked")
+    };
+    until("the lack to be told", waits).await;
+    assert_eq!(world.guard.starts("server"), 0);
+    *world.safe.is_open.lock().unwrap() = true;
+    world.until_state(&slot("db"), InstanceState::Running).await;
+    let start = &world.guard.started()[0];
+    assert_eq!(start.spec.env.get("PASSWORD").map(EnvText::as_str), Some(VALUE));
+    assert!(!format!("{start:?}").contains(VALUE), "it is shown");
+    let placement = world.cluster.placement(&slot("db")).unwrap();
+    assert_eq!((placement.observed.restarts, world.cluster.failure(&slot("db"))), (0, None));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
 use super::route::{Answer, Client, Kind};
-use super::{Answers, Api, certificates, plans, reads};
+use super::{Answers, Api, certificates, plans, reads, secrets};
 
 type Answered<T> = Result<Response<T>, Status>;
 
@@ -178,6 +178,37 @@ impl Cluster for Api {
         let call = |mut c: Client, r| async move { c.rotate_authority(r).await };
         let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.rotate_here(&caller, &state, q).await?))
+    }
+
+    // ---- secrets -------------------------------------------------------------------------------------------
+
+    async fn list_secrets(&self, request: Request<v1::ListSecretsRequest>) -> Answered<v1::ListSecretsReply> {
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let call = |mut c: Client, r| async move { c.list_secrets(r).await };
+        let state = here!(self.at_leader(&caller, Kind::Read { stale: q.stale }, &q, call));
+        Ok(Response::new(secrets::list(&state)))
+    }
+
+    async fn put_secret(&self, request: Request<v1::PutSecretRequest>) -> Answered<v1::PutSecretReply> {
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let call = |mut c: Client, r| async move { c.put_secret(r).await };
+        let _state = here!(self.at_leader(&caller, Kind::Act, &q, call));
+        Ok(Response::new(self.put_secret_here(&caller, q).await?))
+    }
+
+    async fn remove_secret(&self, request: Request<v1::RemoveSecretRequest>) -> Answered<v1::ActReply> {
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        Ok(Response::new(self.remove_secret_here(&caller, q).await?))
+    }
+
+    async fn rotate_secret_key(
+        &self,
+        request: Request<v1::RotateSecretKeyRequest>,
+    ) -> Answered<v1::ActReply> {
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let call = |mut c: Client, r| async move { c.rotate_secret_key(r).await };
+        let _state = here!(self.at_leader(&caller, Kind::Act, &q, call));
+        Ok(Response::new(self.rotate_secret_key_here(&caller, q).await?))
     }
 
     // ---- what would happen --------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ fn speaker(command: &Command) -> Speaker {
         Command::OpenSession(open) => Speaker::Node(open.node),
         Command::Stopped(stopped) => Speaker::Node(stopped.node),
         Command::Observe(seen) => Speaker::Node(seen.node),
+        Command::HoldSecretKey { node, .. } => Speaker::Node(*node),
         // A member of Raft asks for another node too, when that one has asked it.
         Command::IssueCertificate(NewCertificate::Node { .. } | NewCertificate::User { .. })
         | Command::AddNode(_)
@@ -50,7 +51,10 @@ fn speaker(command: &Command) -> Speaker {
         | Command::AddAuthority(_)
         | Command::RetireAuthority { .. }
         | Command::RevokeCertificates(_)
-        | Command::RemoveUser { .. } => Speaker::Caller,
+        | Command::RemoveUser { .. }
+        | Command::OfferSecretKey { .. }
+        | Command::PutSecret(_)
+        | Command::RemoveSecret { .. } => Speaker::Caller,
         Command::Bootstrap(_)
         | Command::CloseSession(_)
         | Command::Fenced { .. }

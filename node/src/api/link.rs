@@ -155,6 +155,26 @@ impl NodeLink for Api {
         Ok(Response::new(issue::issued_to_proto(&issued.map_err(ApiError::from)?)))
     }
 
+    async fn get_secrets(
+        &self,
+        request: Request<v1::GetSecretsRequest>,
+    ) -> Result<Response<v1::GetSecretsReply>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        self.check_member(&caller, request.sender.as_ref())?;
+        Ok(Response::new(self.secrets_for(&caller, request).await?))
+    }
+
+    async fn get_secret_key(
+        &self,
+        request: Request<v1::GetSecretKeyRequest>,
+    ) -> Result<Response<v1::GetSecretKeyReply>, Status> {
+        let caller = Caller::of(&request);
+        let request = request.into_inner();
+        self.check_member(&caller, request.sender.as_ref())?;
+        Ok(Response::new(self.secret_key_for(&caller, &request)?))
+    }
+
     async fn leave(&self, request: Request<v1::LeaveRequest>) -> Result<Response<v1::LeaveReply>, Status> {
         if !matches!(Caller::of(&request).who, Principal::Local { .. }) {
             return Err(ApiError::LocalOnly("leaving the cluster").into());

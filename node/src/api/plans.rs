@@ -23,6 +23,7 @@ const ZONE: &str = "zone";
 pub(super) fn apply(state: &State, request: v1::ApplyRequest) -> Result<v1::ApplyReply, ApiError> {
     let specs = services::specs(request.services)?;
     check_revision(state, &specs, request.if_revision.map(Revision))?;
+    specs.iter().try_for_each(|spec| state.check_secrets(spec))?;
     let at = now(state);
     let anyway = scheduler::items_of_plan(state, &scheduler::plan(state, at), at);
     let mut items = scheduler::plan_for_services(state, &specs, at)?;

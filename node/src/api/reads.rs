@@ -6,6 +6,7 @@ use std::time::Duration;
 use muster_core::id::NodeId;
 use muster_core::refusal::Refusal;
 use muster_core::state::State;
+use muster_core::state::secret::SecretKey;
 use muster_proto::v1;
 
 use super::status::ApiError;
@@ -56,6 +57,11 @@ impl Api {
             warnings.push(format!("{dropped} events are missing in the history of {}", self.handles.name));
         }
         warnings.extend(super::certificates::warnings(state, clock::wall_now()));
+        let lacks = |key: &&SecretKey| key.counts && self.handles.keyring.get(key.id).is_none();
+        if let Some(key) = state.secret_keys.iter().find(lacks).filter(|_| state.is_in_raft(self.handles.me))
+        {
+            warnings.push(format!("{} lacks the key {} of the secrets", self.handles.name, key.id));
+        }
         Sight {
             answered_by: self.handles.name.to_string(),
             term: raft.term,

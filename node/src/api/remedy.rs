@@ -78,6 +78,16 @@ pub const REMEDIES: &[(&str, &str)] = &[
     ),
     ("MU1042", "'musterctl cert rotate-ca' begins a replacement"),
     ("MU1043", "bring the nodes back, let users run 'musterctl cert renew'; --force shuts out who is left"),
+    ("MU1060", "'musterctl secret list' shows the secrets"),
+    ("MU1061", "make it first with 'musterctl secret create NAME', or correct its name in the service file"),
+    ("MU1062", "give it another value with 'musterctl secret set NAME'"),
+    (
+        "MU1063",
+        "take it out of these services first; --force removes it all the same, and they can't start anew then",
+    ),
+    ("MU1064", "repeat the command"),
+    ("MU1065", "wait until 'musterctl secret list' shows one key, then repeat the command"),
+    ("MU1066", "nothing to do for an operator: the node asks again when it is to run the instance"),
     ("MU2001", "try again in a second; 'musterctl raft status --stale' shows what this agent knows"),
     ("MU2002", "bring the other voters back; this agent answers from the local copy with --stale"),
     ("MU2003", "check the names and values in the request"),
@@ -119,6 +129,10 @@ pub const REMEDIES: &[(&str, &str)] = &[
     (
         "MU2038",
         "remove the node ('musterctl node remove NAME'), move the data directory away and join as a new one",
+    ),
+    (
+        "MU2060",
+        "try again in a moment: the agent fetches the key from another member; 'musterctl status' warns while it lacks it",
     ),
 ];
 

@@ -149,9 +149,22 @@ pub enum ApiError {
         /// Why not.
         why: String,
     },
+    /// This agent can't read or write secrets now.
+    #[error("{0}")]
+    NoSecretKey(String),
     /// This agent can't go on.
     #[error("{0}")]
     Internal(String),
+}
+
+impl From<crate::secrets::SecretError> for ApiError {
+    fn from(error: crate::secrets::SecretError) -> Self {
+        use crate::secrets::SecretError;
+        match error {
+            SecretError::NoCluster => Self::Refused(Refusal::NoCluster),
+            SecretError::NoKey(_) | SecretError::Seal { .. } => Self::NoSecretKey(error.to_string()),
+        }
+    }
 }
 
 impl From<crate::security::issue::IssueError> for ApiError {
@@ -202,13 +215,16 @@ impl ApiError {
             Self::TooManyJoins => "MU2036",
             Self::TooManyCalls { .. } => "MU2037",
             Self::NotReturned { .. } => "MU2038",
+            Self::NoSecretKey(_) => "MU2060",
         }
     }
 
     pub(super) fn facts(&self) -> Facts {
         let (grpc, exit) = match self {
             Self::Refused(refusal) => of_class(refusal.class()),
-            Self::NoLeader(_) | Self::NotLeader { .. } | Self::NotHeardYet(_) => (Code::Unavailable, 75),
+            Self::NoLeader(_) | Self::NotLeader { .. } | Self::NotHeardYet(_) | Self::NoSecretKey(_) => {
+                (Code::Unavailable, 75)
+            }
             Self::NoQuorum { .. } => (Code::Unavailable, 106),
             Self::Invalid(_) | Self::WhichInstance { .. } => (Code::InvalidArgument, 78),
             Self::OtherCluster(_)

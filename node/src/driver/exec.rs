@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use muster_core::id::SlotId;
 use muster_core::spec::{self, ExecSpec};
-use muster_guard::protocol::{self as guard, ExitHow, LogSpec, Refusal, Reply, Request};
+use muster_guard::protocol::{self as guard, EnvText, ExitHow, LogSpec, Refusal, Reply, Request};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
 
-use super::{Cause, Driver, DriverError, StartOrder, StartProblem, TaskId};
+use super::{Cause, Driver, DriverError, SecretSource, SecretValues, StartOrder, StartProblem, TaskId};
 use crate::agent::guard_link::{GuardError, GuardLink};
 
 /// A guard answers at once; a start may have to read a program from a slow disk.
@@ -37,18 +38,20 @@ pub fn log_dir(data_dir: &Path, slot: &SlotId) -> PathBuf {
 pub struct ExecDriver {
     guard: GuardLink,
     data_dir: PathBuf,
+    secrets: Arc<dyn SecretSource>,
 }
 
 impl ExecDriver {
-    /// Tasks run under this guard, with their logs below `data_dir`.
+    /// Tasks run under this guard, with their logs below `data_dir`, and get their secrets from `secrets`.
     #[must_use]
-    pub fn new(guard: GuardLink, data_dir: PathBuf) -> Self {
-        Self { guard, data_dir }
+    pub fn new(guard: GuardLink, data_dir: PathBuf, secrets: Arc<dyn SecretSource>) -> Self {
+        Self { guard, data_dir, secrets }
     }
 
     async fn start_task(&self, order: StartOrder) -> Result<(), DriverError> {
         let (task, node) = (order.id.task.clone(), order.node.clone());
         let cannot = |cause| DriverError::Cannot(StartProblem { task: task.clone(), cause });
+        let secrets = self.secrets_of(&order).await?;
         let start = guard::StartTask {
             slot: order.id.slot.clone(),
             task: task.clone(),
@@ -56,8 +59,9 @@ impl ExecDriver {
             session: order.session,
             binding: order.binding,
             stop_on_quorum_loss: order.stop_on_quorum_loss,
-            spec: self.task_spec(&order).map_err(cannot)?,
+            spec: self.task_spec(&order, &secrets).map_err(cannot)?,
         };
+        drop(secrets);
         match self.guard.call(Request::StartTask(Box::new(start)), START_TIME).await {
             Ok(Reply::Started { notes, .. }) => {
                 notes.iter().for_each(|note| tracing::info!(task = %order.id, "{note}"));
@@ -72,7 +76,15 @@ impl ExecDriver {
         }
     }
 
-    fn task_spec(&self, order: &StartOrder) -> Result<guard::TaskSpec, Cause> {
+    async fn secrets_of(&self, order: &StartOrder) -> Result<SecretValues, DriverError> {
+        let spec::Driver::Exec(exec) = &order.spec.driver;
+        if exec.secrets.is_empty() {
+            return Ok(SecretValues::new());
+        }
+        self.secrets.fetch(order).await.map_err(DriverError::NoSecrets)
+    }
+
+    fn task_spec(&self, order: &StartOrder, secrets: &SecretValues) -> Result<guard::TaskSpec, Cause> {
         let spec::Driver::Exec(exec) = &order.spec.driver;
         let stop_signal = exec.stop_signal.as_deref().map(signal_number).transpose()?;
         let log = LogSpec {
@@ -88,7 +100,7 @@ impl ExecDriver {
             user: exec.user.clone(),
             group: exec.group.clone(),
             directory: exec.directory.clone(),
-            env: environment(order, exec),
+            env: environment(order, exec, secrets),
             limits: guard::Limits {
                 nofile: exec.limits.open_files,
                 nproc: exec.limits.processes,
@@ -146,11 +158,13 @@ impl Driver for ExecDriver {
 }
 
 /// A small base, Muster's variables, and what the service declares, which wins over the base only.
-fn environment(order: &StartOrder, exec: &ExecSpec) -> BTreeMap<String, String> {
+fn environment(order: &StartOrder, exec: &ExecSpec, secrets: &SecretValues) -> BTreeMap<String, EnvText> {
     // HOME, USER and LOGNAME come from the guard, which knows the host's users.
-    let mut env: BTreeMap<String, String> =
-        [("PATH", BASE_PATH), ("LANG", "C.UTF-8")].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
-    env.extend(exec.env.clone());
+    let mut env: BTreeMap<String, EnvText> =
+        [("PATH", BASE_PATH), ("LANG", "C.UTF-8")].map(|(k, v)| (k.to_owned(), v.into())).into();
+    env.extend(exec.env.iter().map(|(variable, text)| (variable.clone(), text.as_str().into())));
+    let secret = |(variable, name): (&String, _)| Some((variable.clone(), secrets.get(name)?.clone()));
+    env.extend(exec.secrets.iter().filter_map(secret));
     let own = [
         ("MUSTER_SERVICE", order.id.slot.service.to_string()),
         ("MUSTER_INSTANCE", order.id.slot.index.to_string()),
@@ -158,7 +172,7 @@ fn environment(order: &StartOrder, exec: &ExecSpec) -> BTreeMap<String, String> 
         ("MUSTER_GENERATION", order.generation.to_string()),
         ("MUSTER_SESSION", order.session.to_string()),
     ];
-    env.extend(own.map(|(k, v)| (k.to_owned(), v)));
+    env.extend(own.map(|(k, v)| (k.to_owned(), v.into())));
     env
 }
 

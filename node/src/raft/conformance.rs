@@ -55,7 +55,8 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Bui
     async fn build(&self) -> Result<(tempfile::TempDir, LogStore, StateMachine), StorageError<TypeConfig>> {
         let directory = tempfile::tempdir().unwrap();
         let log = Arc::new(Log::open(&directory.path().join("log")).unwrap());
-        let snapshots = Arc::new(Snapshots::open(&directory.path().join("snapshots")).unwrap());
+        let key = Arc::new(crate::seal::SealingKey::generate().unwrap());
+        let snapshots = Arc::new(Snapshots::open(&directory.path().join("snapshots"), key).unwrap());
         let log_store = LogStore::new(log, Arc::new(Nothing)).unwrap();
         let path = directory.path().to_owned();
         let state_machine = StateMachine::new(Box::new(Nothing), snapshots, None, path);

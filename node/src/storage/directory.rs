@@ -7,10 +7,12 @@
 //! raft/log/       the Raft log
 //! raft/snapshots/ snapshots
 //! history/        derived data
+//! tls/, keys/     what nobody else may have
 //! ```
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -137,6 +139,7 @@ impl DataDirectory {
     /// As [`Self::open`].
     pub fn open_on(path: &Path, machine_id: &str) -> Result<Self, DirectoryError> {
         durable::create_directory(path)?;
+        keep_others_out(path)?;
         let lock = lock(path)?;
         let is_new = check_format(path)?;
         let identity = read_identity(path)?;
@@ -253,6 +256,24 @@ pub fn is_short_of_space(path: &Path) -> bool {
 pub fn machine_id() -> String {
     let read = |path| fs::read_to_string(path).ok();
     MACHINE_ID_FILES.into_iter().find_map(read).map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
+/// The directory holds keys: who made it with other permissions, as a package or a careless copy does, gets them taken
+/// back. What is in it can be reached by nobody else then, whatever its own permissions are.
+fn keep_others_out(path: &Path) -> Result<(), FileError> {
+    let metadata = fs::metadata(path).map_err(FileError::of("look at", path))?;
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(0o700))
+        .map_err(FileError::of("take the permissions of other users from", path))?;
+    tracing::warn!(
+        path = %path.display(),
+        mode = format!("{mode:o}"),
+        "other users could look into the data directory, which holds keys; now it is 700"
+    );
+    Ok(())
 }
 
 fn lock(path: &Path) -> Result<Flock<File>, DirectoryError> {

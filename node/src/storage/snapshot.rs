@@ -1,4 +1,5 @@
-//! Snapshots: files of their own, written beside the log and streamed to followers that are far behind.
+//! Snapshots: files of their own, written beside the log and streamed to followers that are far behind. On the disk
+//! they are encrypted with the key of this node's storage.
 //!
 //! A snapshot gets its name only when all of it is on the disk, so a file with a name that can't be read
 //! back is damage, not a crash. The newest [`KEPT`] are kept: when the newest is damaged, the one before it
@@ -16,7 +17,9 @@ use muster_proto::v1;
 
 pub use self::file::{RecordReader, RecordWriter, SnapshotFile};
 use super::durable;
+use super::sealed::SealedWriter;
 use super::{FileError, Position};
+use crate::seal::SealingKey;
 
 /// How many snapshots are kept.
 pub const KEPT: usize = 2;
@@ -76,6 +79,7 @@ pub enum SnapshotError {
 #[derive(Debug)]
 pub struct Snapshots {
     directory: PathBuf,
+    key: Arc<SealingKey>,
     partials: AtomicU64,
 }
 
@@ -84,9 +88,9 @@ impl Snapshots {
     ///
     /// # Errors
     /// [`FileError`] when the directory can't be made or listed.
-    pub fn open(directory: &Path) -> Result<Self, FileError> {
+    pub fn open(directory: &Path, key: Arc<SealingKey>) -> Result<Self, FileError> {
         durable::create_directory(directory)?;
-        let store = Self { directory: directory.to_owned(), partials: AtomicU64::new(0) };
+        let store = Self { directory: directory.to_owned(), key, partials: AtomicU64::new(0) };
         for path in store.list(PARTIAL_EXTENSION)? {
             durable::remove_if_present(&path)?;
         }
@@ -109,7 +113,7 @@ impl Snapshots {
         let mut damaged: Vec<(PathBuf, String)> = Vec::new();
         let mut usable = None;
         for path in self.list(EXTENSION)?.into_iter().rev() {
-            match SnapshotFile::open(&path) {
+            match SnapshotFile::open(&path, &self.key) {
                 Ok(file) => {
                     usable = Some(Arc::new(file));
                     break;
@@ -142,7 +146,7 @@ impl Snapshots {
     /// # Errors
     /// [`FileError`] when the file can't be made.
     pub fn begin(&self, header: &v1::SnapshotHeader) -> Result<RecordWriter, SnapshotError> {
-        RecordWriter::create(&self.next_partial(), header)
+        RecordWriter::create(&self.next_partial(), header, &self.key)
     }
 
     /// Begins to receive a snapshot from the leader.
@@ -152,7 +156,8 @@ impl Snapshots {
     pub fn receive(&self) -> Result<Incoming, FileError> {
         let path = self.next_partial();
         let file = durable::create_file(&path)?;
-        Ok(Incoming { path, file: Some(file) })
+        let file = SealedWriter::new(file, &self.key).map_err(FileError::of("write", &path))?;
+        Ok(Incoming { path, file: Some(file), key: Arc::clone(&self.key) })
     }
 
     /// Gives a complete, synced snapshot its name, and removes those that are older than the newest
@@ -196,7 +201,8 @@ impl Snapshots {
 #[derive(Debug)]
 pub struct Incoming {
     path: PathBuf,
-    file: Option<fs::File>,
+    file: Option<SealedWriter>,
+    key: Arc<SealingKey>,
 }
 
 impl Incoming {
@@ -215,8 +221,8 @@ impl Incoming {
     /// [`SnapshotError::Damaged`] when it is not complete and whole.
     pub fn finish(mut self) -> Result<SnapshotFile, SnapshotError> {
         let file = self.file.take().expect("the file is there until `finish` takes it");
-        file.sync_all().map_err(FileError::of("sync", &self.path))?;
-        match SnapshotFile::open(&self.path) {
+        file.finish().map_err(FileError::of("write", &self.path))?;
+        match SnapshotFile::open(&self.path, &self.key) {
             Ok(snapshot) => Ok(snapshot.unnamed()),
             Err(error) => {
                 durable::remove_if_present(&self.path)?;

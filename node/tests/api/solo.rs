@@ -15,6 +15,9 @@ use muster::peers::{self, Peers};
 use muster::proposer::Proposer;
 use muster::raft::{self, Group, Peer};
 use muster::replica::NodeReplica;
+use muster::secrets::Keyring;
+use muster::secrets::fetch::Fetcher;
+use muster::secrets::keeper::Keeper;
 use muster::security::dial::SecureDial;
 use muster::security::gate::Gate;
 use muster::security::join_rate::JoinRate;
@@ -22,6 +25,7 @@ use muster::security::listen::Entrance;
 use muster::security::principal::Door;
 use muster::security::rejections::Rejections;
 use muster::storage::history::History;
+use muster::storage::keys;
 use muster::submit::Submit;
 use muster_core::command::{
     AddNode, AuthorityKey, Bootstrap, Command, NewAuthority, NewCertificate, NodeDescription, Role,
@@ -29,6 +33,7 @@ use muster_core::command::{
 };
 use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, NodeName, UserName};
 use muster_core::lease::voter::VoterIdentity;
+use muster_core::state::State;
 use muster_core::time::Timing;
 use muster_proto::v1;
 use muster_proto::v1::cluster_client::ClusterClient;
@@ -82,6 +87,7 @@ fn raft_options(
         group: Group { cluster_id: CLUSTER.0, incarnation: 1 },
         timing: Timing::FAST,
         directory: directory.join("raft"),
+        storage_key: Arc::new(keys::storage_key(directory).unwrap()),
         dialer: Arc::new(SecureDial(live.clone())),
         gate: Arc::new(acks.clone()),
         replica: Box::new(replica),
@@ -89,8 +95,26 @@ fn raft_options(
     }
 }
 
-fn agent_options(directory: &std::path::Path) -> agent::Options {
+fn keeper(handles: &Handles) -> Keeper {
+    Keeper {
+        me: ME,
+        keyring: handles.keyring.clone(),
+        state: handles.published.state.clone(),
+        raft: handles.raft.clone(),
+        proposer: handles.proposer.clone(),
+        peers: handles.peers.clone(),
+    }
+}
+
+fn agent_options(
+    directory: &std::path::Path,
+    keyring: &Keyring,
+    state: &watch::Receiver<Arc<State>>,
+    peers: &Peers,
+) -> agent::Options {
+    let (keyring, state, peers) = (keyring.clone(), state.clone(), peers.clone());
     agent::Options {
+        secrets: Arc::new(Fetcher { me: ME, keyring, state, peers }),
         node: ME,
         node_name: NodeName::new("n1").unwrap(),
         cluster: CLUSTER,
@@ -120,7 +144,8 @@ impl Solo {
         let (raft, service) = raft::start(raft_options).await.unwrap();
         let peers = Peers::new(published.state.clone(), Arc::new(SecureDial(live.clone())));
         let proposer = Proposer::new(ME, "n1", raft.clone(), peers.clone(), published.state.clone());
-        let options = agent_options(directory.path());
+        let keyring = Keyring::open(directory.path()).unwrap();
+        let options = agent_options(directory.path(), &keyring, &published.state, &peers);
         let agent = agent::start(options, published.state.clone(), Arc::new(proposer.clone()));
         let (fenced, fenced_receiver) = mpsc::channel(1);
         let (healths, healths_receiver) = watch::channel(Healths::default());
@@ -128,6 +153,7 @@ impl Solo {
         let handles = Handles {
             gate: Gate::new(ME, state.clone(), rejections.clone()),
             joins: JoinRate::default(),
+            keyring,
             live: Some(live.clone()),
             rejections: rejections.clone(),
             me: ME,
@@ -146,6 +172,7 @@ impl Solo {
         };
         let stop = CancellationToken::new();
         let mut servers = JoinSet::new();
+        servers.spawn(keeper(&handles).run(stop.clone()));
         let entrance = Entrance::new(live, state, rejections.clone());
         let secured = entrance.open(vec![(listener, Door::Any)], &stop);
         let socket = directory.path().join("api.sock");
@@ -201,6 +228,11 @@ impl Solo {
     /// How far its state is.
     pub fn revision(&self) -> u64 {
         self.handles.published.state.borrow().revision.0
+    }
+
+    /// Where its files are.
+    pub fn data_dir(&self) -> &Path {
+        self._directory.path()
     }
 
     /// Where its API listens.

@@ -180,6 +180,7 @@ impl Node {
             group,
             timing: Timing::LAN,
             directory: directory.to_owned(),
+            storage_key: Arc::new(muster::storage::keys::storage_key(directory).unwrap()),
             dialer: Arc::new(PlainDial),
             gate: Arc::clone(&gate) as Arc<dyn VoterGate>,
             replica: Box::new(Toy { published: Arc::clone(&published), ..Toy::default() }),

@@ -12,6 +12,7 @@ use crate::node::{
     token_from_proto, token_to_proto,
 };
 use crate::plan::{plan_from_proto, plan_to_proto};
+use crate::secret;
 use crate::session::{close_from_proto, close_to_proto, open_from_proto, open_to_proto};
 use crate::slot::{
     observation_from_proto, observation_to_proto, slot_from_proto, slot_to_proto, stopped_from_proto,
@@ -59,6 +60,10 @@ pub(crate) fn command_to_proto(command: &Command) -> Wire {
         Command::IssueCertificate(new) => Wire::IssueCertificate(new_certificate_to_proto(new)),
         Command::RevokeCertificates(holder) => Wire::RevokeCertificates(holder_to_proto(holder)),
         Command::RemoveUser { name } => Wire::RemoveUser(v1::UserRef { name: name.to_string() }),
+        Command::OfferSecretKey { key } => Wire::OfferSecretKey(secret::offer_to_proto(*key)),
+        Command::HoldSecretKey { node, key } => Wire::HoldSecretKey(secret::hold_to_proto(*node, *key)),
+        Command::PutSecret(put) => Wire::PutSecret(secret::put_to_proto(put)),
+        Command::RemoveSecret { name, forced } => Wire::RemoveSecret(secret::remove_to_proto(name, *forced)),
         Command::PutServices { services, if_revision } => Wire::PutServices(v1::PutServices {
             services: services.iter().map(spec_to_proto).collect(),
             if_revision: if_revision.map(|revision| revision.0),
@@ -131,6 +136,10 @@ pub(crate) fn command_from_proto(command: Wire) -> Result<Command, DecodeError> 
         Wire::IssueCertificate(new) => Command::IssueCertificate(new_certificate_from_proto(new)?),
         Wire::RevokeCertificates(holder) => Command::RevokeCertificates(holder_from_proto(holder)?),
         Wire::RemoveUser(user) => Command::RemoveUser { name: user_of(&user, "remove_user.name")? },
+        Wire::OfferSecretKey(offer) => secret::offer_from_proto(&offer)?,
+        Wire::HoldSecretKey(hold) => secret::hold_from_proto(&hold)?,
+        Wire::PutSecret(put) => Command::PutSecret(secret::put_from_proto(&put)?),
+        Wire::RemoveSecret(remove) => secret::remove_from_proto(&remove)?,
         Wire::PutServices(put) => Command::PutServices {
             services: put.services.into_iter().map(spec_from_proto).collect::<Result<_, _>>()?,
             if_revision: put.if_revision.map(Revision),
@@ -150,12 +159,16 @@ pub(crate) fn command_from_proto(command: Wire) -> Result<Command, DecodeError> 
         Wire::RollbackService(it) => {
             Command::RollbackService { service: name(&it, "rollback_service.service")? }
         }
-        Wire::AnnotateService(note) => Command::AnnotateService {
-            service: service_name(&note.service, "annotate_service.service")?,
-            key: note.key,
-            value: note.value,
-        },
+        Wire::AnnotateService(note) => annotate_from_proto(note)?,
         Wire::ClearFailures(it) => Command::ClearFailures { service: name(&it, "clear_failures.service")? },
+    })
+}
+
+fn annotate_from_proto(note: v1::AnnotateService) -> Result<Command, DecodeError> {
+    Ok(Command::AnnotateService {
+        service: service_name(&note.service, "annotate_service.service")?,
+        key: note.key,
+        value: note.value,
     })
 }
 

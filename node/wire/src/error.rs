@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use muster_core::id::{NameError, NodeName, ServiceName, TaskName, UserName};
+use muster_core::id::{NameError, NodeName, SecretName, ServiceName, TaskName, UserName};
 
 /// Why a message could not be understood.
 #[derive(Debug, thiserror::Error)]
@@ -83,6 +83,10 @@ pub(crate) fn node_name(name: &str, field: &'static str) -> Result<NodeName, Dec
 
 pub(crate) fn user_name(name: &str, field: &'static str) -> Result<UserName, DecodeError> {
     UserName::new(name).map_err(|source| DecodeError::Name { field, source })
+}
+
+pub(crate) fn secret_name(name: &str, field: &'static str) -> Result<SecretName, DecodeError> {
+    SecretName::new(name).map_err(|source| DecodeError::Name { field, source })
 }
 
 pub(crate) fn task_name(name: &str, field: &'static str) -> Result<TaskName, DecodeError> {

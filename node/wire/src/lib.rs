@@ -12,6 +12,7 @@ mod node;
 mod plan;
 mod proposal;
 mod reply;
+mod secret;
 mod session;
 mod slot;
 mod snapshot;
@@ -32,6 +33,7 @@ pub use proposal::{
     request_to_proto,
 };
 pub use reply::{declared_from_proto, declared_to_proto, reply_from_proto, reply_to_proto};
+pub use secret::{MAX_SEALED_BYTES, secret_key_id_from_bytes, secret_key_id_to_bytes};
 pub use session::{enforcement_from_proto, enforcement_to_proto};
 pub use slot::{instance_state_from_proto, instance_state_to_proto, slot_from_proto, slot_to_proto};
 pub use snapshot::read::StateReader;

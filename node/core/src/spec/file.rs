@@ -1,6 +1,7 @@
 //! The service file's structure, the same in TOML, JSON and YAML. The tables hold what was written; [`read`] makes
 //! a [`ServiceSpec`](super::ServiceSpec) of them and [`print`] goes back, leaving out what is the default.
 
+pub mod env;
 pub mod print;
 pub mod read;
 mod table;
@@ -11,6 +12,7 @@ use super::duration::{Time, TimeRange};
 use super::selector::Requirement;
 use super::{Enforcement, Failback, OnQuorumLoss};
 use crate::id::{ServiceName, TaskName};
+pub use env::{EnvEntry, SecretEntry};
 use table::table;
 pub use table::{Choice, Named, nearest_known_key};
 
@@ -167,8 +169,8 @@ table!(
         directory: Option<String>,
         /// Default: TERM.
         stop_signal: Option<String>,
-        /// Environment variables.
-        env: BTreeMap<String, String>,
+        /// Environment variables: texts, or `{ secret = "NAME" }`.
+        env: BTreeMap<String, EnvEntry>,
         /// Resource limits.
         limits: LimitsEntry,
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Enforcement;
-use crate::id::TaskName;
+use crate::id::{SecretName, TaskName};
 
 /// One task of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub struct ExecSpec {
     pub directory: Option<String>,
     /// Added to a small base environment (PATH, LANG, HOME, USER and Muster's variables).
     pub env: BTreeMap<String, String>,
+    /// Variables whose values are secrets. None of them stands in `env` too.
+    pub secrets: BTreeMap<String, SecretName>,
     /// Resource limits.
     pub limits: Limits,
     /// What asks it to stop: a signal's name such as TERM (default), INT, QUIT.

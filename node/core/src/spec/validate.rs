@@ -9,6 +9,8 @@ use super::{Check, Driver, ExecSpec, Mode, ServiceSpec, TaskSpec};
 pub const MAX_TASKS: usize = 16;
 /// How many bytes a command line and environment of a task may have.
 pub const MAX_EXEC_BYTES: usize = 64 * 1024;
+/// How many secrets a task may name: with the largest values, half of what a system takes as an environment.
+pub const MAX_TASK_SECRETS: usize = 16;
 /// What `stop_signal` may name, with or without `SIG`: the signals by which programs are asked to stop.
 pub const STOP_SIGNALS: [&str; 8] = ["TERM", "INT", "QUIT", "HUP", "KILL", "USR1", "USR2", "WINCH"];
 /// The longest time that may be declared anywhere.
@@ -126,13 +128,12 @@ fn check_task(task: &TaskSpec) -> Result<(), SpecError> {
     if bytes > MAX_EXEC_BYTES {
         return Err(wrong(at("exec"), "command and env exceed 64 KiB", "use a file"));
     }
-    let texts = exec.command.iter().chain(exec.env.keys()).chain(exec.env.values());
+    let texts =
+        exec.command.iter().chain(exec.env.keys()).chain(exec.env.values()).chain(exec.secrets.keys());
     if texts.into_iter().any(|t| t.contains('\0')) {
         return Err(wrong(at("exec"), "contains a NUL character", "remove it"));
     }
-    if let Some(key) = exec.env.keys().find(|k| k.is_empty() || k.contains('=')) {
-        return Err(wrong(at("exec.env"), format!("'{key}' is not a variable name"), "use NAME = \"value\""));
-    }
+    check_env(exec, &at("exec.env"))?;
     if exec.directory.as_ref().is_some_and(|d| !d.starts_with('/')) {
         return Err(wrong(at("exec.directory"), "is a relative path", "use an absolute path"));
     }
@@ -141,6 +142,20 @@ fn check_task(task: &TaskSpec) -> Result<(), SpecError> {
         wrong(at("exec.stop_signal"), problem, remedy)
     })?;
     check_health(task)
+}
+
+fn check_env(exec: &ExecSpec, at: &str) -> Result<(), SpecError> {
+    let mut names = exec.env.keys().chain(exec.secrets.keys());
+    if let Some(key) = names.find(|k| k.is_empty() || k.contains('=')) {
+        return Err(wrong(at, format!("'{key}' is not a variable name"), "use NAME = \"value\""));
+    }
+    if let Some(key) = exec.secrets.keys().find(|k| exec.env.contains_key(*k)) {
+        return Err(wrong(at, format!("'{key}' is both a text and a secret"), "keep one of them"));
+    }
+    if exec.secrets.len() > MAX_TASK_SECRETS {
+        return Err(wrong(at, format!("{} secrets", exec.secrets.len()), "name at most 16 in one task"));
+    }
+    Ok(())
 }
 
 fn check_stop_signal(exec: &ExecSpec) -> Result<(), String> {

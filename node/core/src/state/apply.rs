@@ -5,6 +5,8 @@ mod certificates;
 pub use certificates::{LONGEST_USER_LIFE, NODE_CERTIFICATE_LIFE};
 mod nodes;
 mod placements;
+mod secrets;
+pub use secrets::MAX_SECRETS;
 mod services;
 pub use services::{MAX_COUNT, MAX_SERVICES};
 mod sessions;
@@ -182,6 +184,10 @@ impl State {
             Command::IssueCertificate(new) => self.issue_certificate(new, events),
             Command::RevokeCertificates(holder) => self.revoke_certificates(holder, events),
             Command::RemoveUser { name } => self.remove_user(name, events),
+            Command::OfferSecretKey { key } => self.offer_secret_key(*key),
+            Command::HoldSecretKey { node, key } => self.hold_secret_key(*node, *key, events),
+            Command::PutSecret(put) => self.put_secret(put, events),
+            Command::RemoveSecret { name, forced } => self.remove_secret(name, *forced, events),
         }
     }
 

@@ -56,6 +56,9 @@ impl Guard {
         // What an earlier task of this name left is its report, which this one replaces.
         self.tasks.all.retain(|task| !task.is(&order.slot, &order.task));
         self.tasks.made += 1;
+        let mut order = order;
+        // Its init has the environment now: what may be secret is not kept here, nor handed to a next binary.
+        order.spec.env.clear();
         let mut task = Task::new(self.tasks.made, order, shim, ours, asked);
         task.cgroup = cgroup;
         self.tasks.all.push(task);

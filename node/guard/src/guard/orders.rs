@@ -311,7 +311,7 @@ fn check_spec(order: &StartTask) -> Result<(), Refusal> {
     let spec = &order.spec;
     check_argv("command", &spec.argv)?;
     for (name, value) in &spec.env {
-        if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
+        if name.is_empty() || name.contains(['=', '\0']) || value.as_str().contains('\0') {
             return Err(bad_spec(
                 "environment",
                 &format!("the variable '{}' is malformed", name.escape_debug()),

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
@@ -15,6 +15,7 @@ use super::identity::Identity;
 use crate::kernel::{self, Fork};
 use crate::launch::{Isolation, Launch};
 use crate::link::{self, FromInit};
+use crate::protocol::EnvText;
 
 /// Steps whose failure the guard reports in its own words.
 pub(crate) const ENTER_DIRECTORY: &str = "enter the directory";
@@ -124,6 +125,11 @@ impl Command<'_> {
     }
 
     fn limits(&self) -> Result<(), Failure> {
+        if let Some(soft) = self.launch.ordinary.core_bytes {
+            let given_back = getrlimit(Resource::RLIMIT_CORE)
+                .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_CORE, soft.min(hard), hard));
+            given_back.map_err(Failure::at("set the limits"))?;
+        }
         let limits = &self.launch.spec.limits;
         let all = [
             (Resource::RLIMIT_NOFILE, limits.nofile),
@@ -143,20 +149,20 @@ impl Command<'_> {
     }
 }
 
-fn environment(wanted: &BTreeMap<String, String>, identity: Option<&Identity>) -> BTreeMap<String, String> {
+fn environment(wanted: &BTreeMap<String, EnvText>, identity: Option<&Identity>) -> BTreeMap<String, EnvText> {
     let mut all = wanted.clone();
-    all.entry("PATH".to_owned()).or_insert_with(|| USUAL_PATH.to_owned());
+    all.entry("PATH".to_owned()).or_insert_with(|| USUAL_PATH.into());
     for (name, value) in identity.map(Identity::variables).unwrap_or_default() {
-        all.entry(name.to_owned()).or_insert(value);
+        all.entry(name.to_owned()).or_insert(value.into());
     }
     all
 }
 
 /// Returns only when it failed.
-fn execute(argv: &[String], environment: &BTreeMap<String, String>) -> Errno {
+fn execute(argv: &[String], environment: &BTreeMap<String, EnvText>) -> Errno {
     let c_string = |text: &str| CString::new(text).map_err(|_| Errno::EINVAL);
     let argv_c = argv.iter().map(|text| c_string(text)).collect::<Result<Vec<_>, _>>();
-    let variables = environment.iter().map(|(name, value)| c_string(&format!("{name}={value}")));
+    let variables = environment.iter().map(|(name, value)| c_string(&format!("{name}={}", value.as_str())));
     let (Ok(argv_c), Ok(variables)) = (argv_c, variables.collect::<Result<Vec<_>, _>>()) else {
         return Errno::EINVAL;
     };
@@ -165,7 +171,7 @@ fn execute(argv: &[String], environment: &BTreeMap<String, String>) -> Errno {
         return failure_of(argv_c[0].as_c_str(), &argv_c, &variables);
     }
     let mut reason = Errno::ENOENT;
-    for directory in environment["PATH"].split(':').filter(|directory| !directory.is_empty()) {
+    for directory in environment["PATH"].as_str().split(':').filter(|directory| !directory.is_empty()) {
         let Ok(path) = c_string(&format!("{directory}/{name}")) else { return Errno::EINVAL };
         match failure_of(&path, &argv_c, &variables) {
             Errno::ENOENT | Errno::ENOTDIR => {}

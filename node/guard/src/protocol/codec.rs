@@ -2,6 +2,7 @@
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize;
 
 use super::FRAME_BYTES_MAX;
 
@@ -55,11 +56,19 @@ impl FrameDecoder {
 
     /// Adds received bytes. Feed no more than a few kilobytes between calls of [`Self::next`]: that bounds it.
     pub fn push(&mut self, received: &[u8]) {
+        self.forget_read();
+        self.bytes.extend_from_slice(received);
+    }
+
+    /// Wipes what has been handed out: it may hold secrets.
+    fn forget_read(&mut self) {
         if self.start > 0 {
-            self.bytes.drain(..self.start);
+            let left = self.bytes.len() - self.start;
+            self.bytes.copy_within(self.start.., 0);
+            self.bytes[left..].zeroize();
+            self.bytes.truncate(left);
             self.start = 0;
         }
-        self.bytes.extend_from_slice(received);
     }
 
     /// The next whole message, or `None` until more bytes came.
@@ -81,14 +90,14 @@ impl FrameDecoder {
     /// [`FrameError::TooLong`]: the connection must be closed.
     pub fn next_bytes(&mut self) -> Result<Option<&[u8]>, FrameError> {
         let rest = &self.bytes[self.start..];
-        let Some(header) = rest.first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-        let length = u32::from_be_bytes(*header) as usize;
-        if length > FRAME_BYTES_MAX {
-            return Err(FrameError::TooLong { bytes: length });
+        let length = rest.first_chunk::<HEADER_BYTES>().map(|header| u32::from_be_bytes(*header) as usize);
+        if let Some(bytes) = length.filter(|length| *length > FRAME_BYTES_MAX) {
+            return Err(FrameError::TooLong { bytes });
         }
-        if rest.len() < HEADER_BYTES + length {
+        let Some(length) = length.filter(|length| rest.len() >= HEADER_BYTES + length) else {
+            self.forget_read();
             return Ok(None);
-        }
+        };
         let begin = self.start + HEADER_BYTES;
         self.start = begin + length;
         Ok(Some(&self.bytes[begin..begin + length]))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use muster_core::id::{Generation, SlotId, TaskName};
 use serde::{Deserialize, Serialize};
 
-use super::Enforcement;
+use super::{Enforcement, EnvText};
 
 /// How a task hangs on the lease (LEASES.md R4, R13).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +35,7 @@ pub struct TaskSpec {
     pub directory: Option<String>,
     /// The whole environment. Without PATH a usual one is added; HOME, USER and LOGNAME follow `user`.
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
+    pub env: BTreeMap<String, EnvText>,
     /// Resource limits.
     #[serde(default)]
     pub limits: Limits,

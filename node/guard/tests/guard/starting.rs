@@ -94,7 +94,7 @@ fn a_task_gets_what_its_spec_says() -> TestResult {
     let mut host = Host::start()?;
     let script = "echo $A; pwd; ulimit -n; echo $$; grep SigBlk /proc/self/status; ls /proc/self/fd | wc -l";
     let spec = TaskSpec {
-        env: [("A".to_owned(), "b c".to_owned())].into(),
+        env: [("A".to_owned(), "b c".into())].into(),
         directory: Some("/usr".to_owned()),
         limits: Limits { nofile: Some(123), ..Limits::default() },
         ..shell(script)

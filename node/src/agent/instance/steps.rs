@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use muster_core::id::{Generation, NodeName, SessionId, TaskName};
-use muster_core::lifecycle::{Action, Desired, Exit, Happened};
+use muster_core::lifecycle::{Action, Desired, Exit, Happened, Report as Seen};
 use muster_core::state::slot::InstanceState;
 use tokio::time::Instant;
 
@@ -103,7 +103,7 @@ impl Instance {
                 Action::Report(report) => {
                     life.on(Happened::Reported(report.clone()), now);
                     let message = report.message.map(|message| life.detailed(message));
-                    self.seen = Some(muster_core::lifecycle::Report { message, ..report });
+                    self.seen = Some(Seen { message, ..report });
                 }
                 Action::StartTask(task) => return self.begin_start(task, now, view, node),
                 Action::StopTask { task, grace } => {
@@ -200,6 +200,18 @@ impl Instance {
             DriverError::NoLease | DriverError::NotRunning => {
                 life.cancel(index, now);
                 self.retry_at = Some(now + SOON);
+            }
+            DriverError::NoSecrets(why) => {
+                life.cancel(index, now);
+                // The life cycle has nothing to say of a first task that was not started yet.
+                let recorded = self.wanted.placed.as_ref().and_then(|placed| placed.recorded.as_ref());
+                let restarts = self.seen.as_ref().map(|seen| seen.restarts);
+                self.seen = Some(Seen {
+                    state: InstanceState::Starting,
+                    restarts: restarts.or(recorded.map(|recorded| recorded.restarts)).unwrap_or(0),
+                    message: Some(format!("task {task} waits for its secrets: {why}")),
+                });
+                self.retry_at = Some(now + LATER);
             }
             DriverError::Busy(_) | DriverError::Unknown(_) => {
                 life.cancel(index, now);

@@ -5,9 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures::future::BoxFuture;
-use muster_core::command::{Bootstrap, Command, NodeDescription, Proposal, StopCause};
+use muster_core::command::{
+    Bootstrap, Command, NodeDescription, Proposal, PutSecret, SealedValue, SecretWrite, StopCause,
+};
 use muster_core::id::{
-    ClusterId, Generation, Incarnation, NodeId, NodeName, RequestId, Revision, ServiceName, SlotId, TaskName,
+    ClusterId, Generation, Incarnation, NodeId, NodeName, RequestId, Revision, SecretKeyId, SecretName,
+    ServiceName, SlotId, TaskName,
 };
 use muster_core::scheduler::plan::{Action, ActionKind, Plan, Target};
 use muster_core::spec::{Driver, ExecSpec, HealthSpec, Mode, RestartPolicy, ServiceSpec, TaskSpec};
@@ -84,6 +87,15 @@ impl Cluster {
 
     pub fn declare(&self, spec: ServiceSpec) {
         self.apply(Command::PutServices { services: vec![spec], if_revision: None }).unwrap();
+    }
+
+    /// Makes a secret, whose value nobody here looks at.
+    pub fn make_secret(&self, name: &SecretName) {
+        let key = SecretKeyId([1; 16]);
+        self.apply(Command::OfferSecretKey { key }).unwrap();
+        self.apply(Command::HoldSecretKey { node: NODE, key }).unwrap();
+        let (name, sealed) = (name.clone(), SealedValue::default());
+        self.apply(Command::PutSecret(PutSecret { name, key, sealed, how: SecretWrite::Create })).unwrap();
     }
 
     fn act(&self, slot: &SlotId, kind: ActionKind) {

@@ -6,11 +6,11 @@
 //! trailer = 0xffffffff | count of records u64 | crc32c of all the records' checksums and the count u32
 //! ```
 //! Numbers are little-endian. Each record has a checksum so that damage is named where it is; the trailer
-//! proves that none is missing.
+//! proves that none is missing. On the disk all of it is encrypted with the key of this node's storage
+//! ([`crate::storage::sealed`]); to another member it is streamed as above, over an encrypted connection.
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Write};
-use std::os::unix::fs::FileExt;
+use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,9 @@ use muster_proto::v1;
 use prost::Message;
 
 use super::{SNAPSHOT_FORMAT, SnapshotError};
+use crate::seal::SealingKey;
 use crate::storage::durable;
+use crate::storage::sealed::{SealedReader, SealedWriter};
 use crate::storage::{FileError, Position};
 
 const MAGIC: &[u8; 8] = b"MUSTSNAP";
@@ -33,7 +35,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// A complete snapshot. Its file stays readable while this exists, even when it has been pruned meanwhile.
 #[derive(Debug)]
 pub struct SnapshotFile {
-    file: Arc<File>,
+    file: Arc<SealedReader>,
     path: Mutex<PathBuf>,
     size_bytes: u64,
     header: v1::SnapshotHeader,
@@ -45,9 +47,11 @@ impl SnapshotFile {
     ///
     /// # Errors
     /// [`SnapshotError::Damaged`], [`SnapshotError::NewerFormat`], or [`SnapshotError::File`].
-    pub fn open(path: &Path) -> Result<Self, SnapshotError> {
-        let file = Arc::new(File::open(path).map_err(FileError::of("open", path))?);
-        let size_bytes = file.metadata().map_err(FileError::of("read", path))?.len();
+    pub fn open(path: &Path, key: &SealingKey) -> Result<Self, SnapshotError> {
+        let file = File::open(path).map_err(FileError::of("open", path))?;
+        let file = SealedReader::new(file, key).map_err(|error| unreadable(path, error))?;
+        file.check_end().map_err(|error| unreadable(path, error))?;
+        let size_bytes = file.content_bytes();
         let mut reader = RecordReader::new(Arc::clone(&file), path)?;
         let header = reader.next()?.ok_or_else(|| damaged(path, "it has no header"))?;
         let header = v1::SnapshotHeader::decode(header)
@@ -72,7 +76,7 @@ impl SnapshotFile {
         &self.header
     }
 
-    /// The size of the file.
+    /// The size of the snapshot as it is streamed.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.size_bytes
@@ -89,14 +93,20 @@ impl SnapshotFile {
         Ok(reader)
     }
 
-    /// The bytes of the file from `offset`, at most `max` of them; empty at the end.
+    /// The bytes of the snapshot from `offset`, at most `max` of them; empty at the end.
     ///
     /// # Errors
     /// When the file can't be read.
     pub fn read_part(&self, offset: u64, max: usize) -> io::Result<Bytes> {
         let left = usize::try_from(self.size_bytes.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut part = vec![0; left.min(max)];
-        self.file.read_exact_at(&mut part, offset)?;
+        let mut filled = 0;
+        while filled < part.len() {
+            match self.file.read_at(&mut part[filled..], offset + filled as u64)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                length => filled += length,
+            }
+        }
         Ok(part.into())
     }
 
@@ -133,15 +143,21 @@ impl Drop for SnapshotFile {
 #[derive(Debug)]
 pub struct RecordWriter {
     path: PathBuf,
-    file: BufWriter<File>,
+    file: SealedWriter,
+    key: Arc<SealingKey>,
     count: u64,
     checksum: u32,
 }
 
 impl RecordWriter {
-    pub(super) fn create(path: &Path, header: &v1::SnapshotHeader) -> Result<Self, SnapshotError> {
-        let file = BufWriter::with_capacity(BUFFER_BYTES, durable::create_file(path)?);
-        let mut writer = Self { path: path.to_owned(), file, count: 0, checksum: 0 };
+    pub(super) fn create(
+        path: &Path,
+        header: &v1::SnapshotHeader,
+        key: &Arc<SealingKey>,
+    ) -> Result<Self, SnapshotError> {
+        let file = durable::create_file(path)?;
+        let file = SealedWriter::new(file, key).map_err(FileError::of("write", path))?;
+        let mut writer = Self { path: path.to_owned(), file, key: Arc::clone(key), count: 0, checksum: 0 };
         writer.put(MAGIC)?;
         writer.record(&header.encode_to_vec())?;
         Ok(writer)
@@ -176,10 +192,9 @@ impl RecordWriter {
         self.put(&TRAILER_MARK.to_le_bytes())?;
         self.put(&count)?;
         self.put(&checksum)?;
-        self.file.flush().map_err(FileError::of("write", &self.path))?;
-        self.file.get_ref().sync_all().map_err(FileError::of("sync", &self.path))?;
+        self.file.finish().map_err(FileError::of("write", &self.path))?;
         // Reading it back costs little beside the writing, and finds bad memory before anyone relies on it.
-        SnapshotFile::open(&self.path).map(SnapshotFile::unnamed)
+        SnapshotFile::open(&self.path, &self.key).map(SnapshotFile::unnamed)
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), FileError> {
@@ -198,7 +213,7 @@ pub struct RecordReader {
 }
 
 impl RecordReader {
-    fn new(file: Arc<File>, path: &Path) -> Result<Self, SnapshotError> {
+    fn new(file: Arc<SealedReader>, path: &Path) -> Result<Self, SnapshotError> {
         let reader = BufReader::with_capacity(BUFFER_BYTES, FileFrom { file, offset: 0 });
         let mut reader = Self { path: path.to_owned(), reader, count: 0, checksum: 0, ended: false };
         if reader.take::<8>()? != *MAGIC {
@@ -250,7 +265,7 @@ impl RecordReader {
         match self.reader.read(&mut beyond) {
             Ok(0) => {}
             Ok(_) => return Err(damaged(&self.path, "it goes on after its end")),
-            Err(error) => return Err(FileError::of("read", &self.path)(error).into()),
+            Err(error) => return Err(unreadable(&self.path, error)),
         }
         self.ended = true;
         Ok(())
@@ -267,12 +282,20 @@ impl RecordReader {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 Err(damaged(&self.path, &format!("it ends within record {}", self.count)))
             }
-            other => other.map_err(|error| FileError::of("read", &self.path)(error).into()),
+            other => other.map_err(|error| unreadable(&self.path, error)),
         }
     }
 
     fn damaged_record(&self, what: &str) -> SnapshotError {
         damaged(&self.path, &format!("record {}: {what}", self.count))
+    }
+}
+
+/// What can't be decrypted is damage; the rest is the system's.
+fn unreadable(path: &Path, error: io::Error) -> SnapshotError {
+    match error.kind() {
+        io::ErrorKind::InvalidData => damaged(path, &error.to_string()),
+        _ => FileError::of("read", path)(error).into(),
     }
 }
 
@@ -283,7 +306,7 @@ fn damaged(path: &Path, detail: &str) -> SnapshotError {
 /// Reads from an offset of its own: the file is shared with streams to other nodes.
 #[derive(Debug)]
 struct FileFrom {
-    file: Arc<File>,
+    file: Arc<SealedReader>,
     offset: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Leaves the keys of sessions and CAs out of a log entry, for readers outside Raft. Works on the fields' bytes, so
+//! Leaves the keys of sessions and CAs and the encrypted values of secrets out of a log entry, for readers outside Raft. Works on the fields' bytes, so
 //! that what a newer version added stays as it is.
 
 use bytes::Bytes;
@@ -6,9 +6,9 @@ use prost::encoding::{
     DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
 };
 
-/// `Proposal.open_session` and `Proposal.add_authority`: the commands that hold a key.
-const WITH_KEY: [u32; 2] = [16, 40];
-/// `OpenSession.key` and `NewAuthority.key`.
+/// `Proposal.open_session`, `add_authority` and `put_secret`: the commands that hold a key, or what one opens.
+const WITH_KEY: [u32; 3] = [16, 40, 57];
+/// `OpenSession.key`, `NewAuthority.key` and `PutSecret.sealed`.
 const KEY: u32 = 3;
 
 /// Whether the bytes of a log entry hold a key (or cannot be read, which [`redact_proposal`] also needs

@@ -14,6 +14,7 @@ use super::record::{
 use super::{STATE_VERSION, SnapshotError};
 use crate::error::{DecodeError, required};
 use crate::node::{cluster_id_from_bytes, timing_from_proto, token_from_proto};
+use crate::secret::{secret_from_proto, secret_key_from_proto};
 use crate::trust::{authority_from_proto, user_from_proto};
 
 /// Takes a snapshot's records one by one, in their order, and makes a state of them.
@@ -37,6 +38,8 @@ enum Kind {
     Client,
     Authority,
     User,
+    SecretKey,
+    Secret,
 }
 
 impl Kind {
@@ -51,6 +54,8 @@ impl Kind {
             Record::Client(_) => Self::Client,
             Record::Authority(_) => Self::Authority,
             Record::User(_) => Self::User,
+            Record::SecretKey(_) => Self::SecretKey,
+            Record::Secret(_) => Self::Secret,
         }
     }
 
@@ -65,6 +70,8 @@ impl Kind {
             Self::Client => "client",
             Self::Authority => "authority",
             Self::User => "user",
+            Self::SecretKey => "secret key",
+            Self::Secret => "secret",
         }
     }
 }
@@ -177,6 +184,16 @@ impl StateReader {
             Record::User(user) => {
                 let user = user_from_proto(user)?;
                 state.users.insert(user.name.clone(), user).is_none()
+            }
+            Record::SecretKey(key) => {
+                let key = secret_key_from_proto(&key)?;
+                let is_new = state.secret_keys.iter().all(|known| known.id != key.id);
+                state.secret_keys.push(key);
+                is_new
+            }
+            Record::Secret(secret) => {
+                let (name, secret) = secret_from_proto(&secret)?;
+                state.secrets.insert(name, Arc::new(secret)).is_none()
             }
         })
     }

@@ -8,6 +8,7 @@ use super::record::{
 };
 use super::{STATE_VERSION, SessionKeys};
 use crate::node::{cluster_id_to_bytes, timing_to_proto, token_to_proto};
+use crate::secret::{secret_key_to_proto, secret_to_proto};
 use crate::trust::{authority_to_proto, user_to_proto};
 
 /// Hands each record of a state to `sink`, in order.
@@ -29,7 +30,10 @@ pub fn write_state<E>(
     state.clients.records().try_for_each(|(id, client)| put(Record::Client(client_to_proto(id, client))))?;
     let authorities = &state.authorities;
     authorities.iter().try_for_each(|a| put(Record::Authority(authority_to_proto(a, keys))))?;
-    state.users.values().try_for_each(|user| put(Record::User(user_to_proto(user))))
+    state.users.values().try_for_each(|user| put(Record::User(user_to_proto(user))))?;
+    state.secret_keys.iter().try_for_each(|key| put(Record::SecretKey(secret_key_to_proto(key))))?;
+    let mut secrets = state.secrets.iter();
+    secrets.try_for_each(|(name, secret)| put(Record::Secret(secret_to_proto(name, secret, keys))))
 }
 
 fn header(state: &State) -> v1::StateHeader {

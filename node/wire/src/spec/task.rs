@@ -5,7 +5,7 @@ use std::time::Duration;
 use muster_core::spec::{Check, Driver, ExecSpec, HealthSpec, Limits, TaskSpec};
 use muster_proto::v1;
 
-use crate::error::{DecodeError, required, task_name, to_ms};
+use crate::error::{DecodeError, required, secret_name, task_name, to_ms};
 
 pub(super) fn task_to_proto(task: &TaskSpec) -> v1::TaskSpec {
     let driver = match &task.driver {
@@ -20,7 +20,7 @@ pub(super) fn task_to_proto(task: &TaskSpec) -> v1::TaskSpec {
 
 pub(super) fn task_from_proto(task: v1::TaskSpec) -> Result<TaskSpec, DecodeError> {
     let driver = match required(task.driver, "task.driver")? {
-        v1::task_spec::Driver::Exec(exec) => Driver::Exec(exec_from_proto(exec)),
+        v1::task_spec::Driver::Exec(exec) => Driver::Exec(exec_from_proto(exec)?),
     };
     Ok(TaskSpec {
         name: task_name(&task.name, "task.name")?,
@@ -45,12 +45,14 @@ fn exec_to_proto(exec: &ExecSpec) -> v1::ExecSpec {
             locked_memory_bytes: limits.locked_memory_bytes,
         }),
         stop_signal: exec.stop_signal.clone(),
+        secrets: exec.secrets.iter().map(|(variable, name)| (variable.clone(), name.to_string())).collect(),
     }
 }
 
-fn exec_from_proto(exec: v1::ExecSpec) -> ExecSpec {
+fn exec_from_proto(exec: v1::ExecSpec) -> Result<ExecSpec, DecodeError> {
+    let secret = |(variable, name): (String, String)| Ok((variable, secret_name(&name, "exec.secrets")?));
     let limits = exec.limits.unwrap_or_default();
-    ExecSpec {
+    Ok(ExecSpec {
         command: exec.command,
         user: exec.user,
         group: exec.group,
@@ -64,7 +66,8 @@ fn exec_from_proto(exec: v1::ExecSpec) -> ExecSpec {
             locked_memory_bytes: limits.locked_memory_bytes,
         },
         stop_signal: exec.stop_signal,
-    }
+        secrets: exec.secrets.into_iter().map(secret).collect::<Result<_, DecodeError>>()?,
+    })
 }
 
 fn health_to_proto(health: &HealthSpec) -> v1::HealthSpec {

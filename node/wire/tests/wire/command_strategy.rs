@@ -2,12 +2,12 @@
 
 use muster_core::command::{
     AddNode, AuthorityKey, Bootstrap, CertificateHolder, CloseSession, Command, DrainWish, NewAuthority,
-    NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, Role, SessionKey,
-    StopCause, Stopped, TokenGrant, UserRole,
+    NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, PutSecret, Role,
+    SealedValue, SecretWrite, SessionKey, StopCause, Stopped, TokenGrant, UserRole,
 };
 use muster_core::id::{
     BootId, ClusterId, Generation, Incarnation, MembershipId, NodeId, NodeName, Reopens, RequestId, Revision,
-    SessionId, SlotId, UserName,
+    SecretKeyId, SessionId, SlotId, UserName,
 };
 use muster_core::scheduler::plan::{Action, ActionKind, Plan, Target};
 use muster_core::state::slot::InstanceState;
@@ -16,7 +16,9 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::spec_strategy::{enforcement, number, resources, service_name, spec, text, text_map, texts, time};
+use crate::spec_strategy::{
+    enforcement, number, resources, secret_name, service_name, spec, text, text_map, texts, time,
+};
 
 pub fn node_id() -> impl Strategy<Value = NodeId> {
     prop_oneof![4 => (0..6u64).prop_map(NodeId), 1 => any::<u64>().prop_map(NodeId)]
@@ -273,8 +275,48 @@ fn trust_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+/// Few enough that a key is often met again.
+pub fn secret_key() -> impl Strategy<Value = SecretKeyId> {
+    prop_oneof![4 => (0..3u8).prop_map(|byte| SecretKeyId([byte; 16])), 1 => any::<[u8; 16]>().prop_map(SecretKeyId)]
+}
+
+/// With any value but the empty one, which stands for a value that was left out.
+pub fn sealed() -> impl Strategy<Value = SealedValue> {
+    prop::collection::vec(any::<u8>(), 1..80).prop_map(|bytes| SealedValue(bytes.into()))
+}
+
+pub fn put_secret() -> impl Strategy<Value = PutSecret> {
+    let how = prop_oneof![
+        Just(SecretWrite::Create),
+        Just(SecretWrite::Set),
+        number().prop_map(|of| SecretWrite::Reseal { of: Revision(of) }),
+    ];
+    (secret_name(), secret_key(), sealed(), how).prop_map(|(name, key, sealed, how)| PutSecret {
+        name,
+        key,
+        sealed,
+        how,
+    })
+}
+
+fn secret_command() -> impl Strategy<Value = Command> {
+    prop_oneof![
+        secret_key().prop_map(|key| Command::OfferSecretKey { key }),
+        (node_id(), secret_key()).prop_map(|(node, key)| Command::HoldSecretKey { node, key }),
+        put_secret().prop_map(Command::PutSecret),
+        (secret_name(), any::<bool>()).prop_map(|(name, forced)| Command::RemoveSecret { name, forced }),
+    ]
+}
+
 pub fn command() -> impl Strategy<Value = Command> {
-    prop_oneof![node_command(), session_command(), report_command(), service_command(), trust_command()]
+    prop_oneof![
+        node_command(),
+        session_command(),
+        report_command(),
+        service_command(),
+        trust_command(),
+        secret_command(),
+    ]
 }
 
 pub fn proposal() -> impl Strategy<Value = Proposal> {

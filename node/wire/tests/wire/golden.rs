@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use muster_core::command::{
     AddNode, AuthorityKey, Bootstrap, CertificateHolder, CloseSession, Command, DrainWish, NewAuthority,
-    NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, Role, SessionKey,
-    StopCause, Stopped, TokenGrant, UserRole,
+    NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, PutSecret, Role,
+    SealedValue, SecretWrite, SessionKey, StopCause, Stopped, TokenGrant, UserRole,
 };
 use muster_core::id::{
     BootId, ClusterId, Generation, Incarnation, MembershipId, NodeId, NodeName, Reopens, RequestId, Revision,
-    ServiceName, SessionId, SlotId, TaskName, UserName,
+    SecretKeyId, SecretName, ServiceName, SessionId, SlotId, TaskName, UserName,
 };
 use muster_core::scheduler::plan::{Action, ActionKind, Plan, Target};
 use muster_core::spec::selector::{Requirement, Test};
@@ -83,6 +83,17 @@ fn spec() -> ServiceSpec {
         rto: Some(Duration::from_secs(5)),
         ..ServiceSpec::with_defaults(db(), Mode::Exclusive, vec![task])
     }
+}
+
+fn password() -> SecretName {
+    SecretName::new("db-password").expect("a legal name")
+}
+
+fn with_secret() -> ServiceSpec {
+    let mut spec = spec();
+    let Driver::Exec(exec) = &mut spec.tasks[0].driver;
+    exec.secrets.insert("PASSWORD".to_owned(), password());
+    spec
 }
 
 fn user() -> UserName {
@@ -227,6 +238,22 @@ fn commands() -> Vec<Command> {
     ]
 }
 
+fn secret_commands() -> Vec<Command> {
+    let node = NodeId(1);
+    vec![
+        Command::OfferSecretKey { key: SecretKeyId([6; 16]) },
+        Command::HoldSecretKey { node, key: SecretKeyId([6; 16]) },
+        Command::PutSecret(PutSecret {
+            name: password(),
+            key: SecretKeyId([6; 16]),
+            sealed: SealedValue([1, 2, 3].into()),
+            how: SecretWrite::Reseal { of: Revision(9) },
+        }),
+        Command::RemoveSecret { name: password(), forced: true },
+        Command::PutServices { services: vec![with_secret()], if_revision: None },
+    ]
+}
+
 /// Exhaustive, so that a new command cannot be forgotten here.
 fn kind(command: &Command) -> &'static str {
     match command {
@@ -260,13 +287,17 @@ fn kind(command: &Command) -> &'static str {
         Command::IssueCertificate(_) => "issue_certificate",
         Command::RevokeCertificates(_) => "revoke_certificates",
         Command::RemoveUser { .. } => "remove_user",
+        Command::OfferSecretKey { .. } => "offer_secret_key",
+        Command::HoldSecretKey { .. } => "hold_secret_key",
+        Command::PutSecret(_) => "put_secret",
+        Command::RemoveSecret { .. } => "remove_secret",
     }
 }
 
 #[test]
 fn the_bytes_of_every_kind_of_command_stay_as_recorded() {
     let mut actual = String::new();
-    for command in commands() {
+    for command in commands().into_iter().chain(secret_commands()) {
         write!(actual, "{} ", kind(&command)).unwrap();
         for byte in encode_proposal(&proposed(command)) {
             write!(actual, "{byte:02x}").unwrap();

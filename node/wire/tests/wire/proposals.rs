@@ -1,16 +1,19 @@
 //! Log entries.
 
-use muster_core::command::{AuthorityKey, Command, NewAuthority, OpenSession, Proposal, SessionKey};
+use muster_core::command::{
+    AuthorityKey, Command, NewAuthority, OpenSession, Proposal, PutSecret, SealedValue, SessionKey,
+};
 use muster_core::id::RequestId;
 use muster_core::time::Stamp;
 use muster_proto::v1;
 use muster_wire::{
-    DecodeError, carries_secret, decode_proposal, encode_proposal, proposal_to_proto, redact_proposal,
+    DecodeError, MAX_SEALED_BYTES, carries_secret, decode_proposal, encode_proposal, proposal_to_proto,
+    redact_proposal,
 };
 use proptest::prelude::*;
 use prost::Message;
 
-use crate::command_strategy::{frequent_proposal, new_authority, open_session, proposal};
+use crate::command_strategy::{frequent_proposal, new_authority, open_session, proposal, put_secret};
 
 fn opening(open: OpenSession) -> Proposal {
     let command = Command::OpenSession(open);
@@ -61,8 +64,22 @@ proptest! {
     }
 
     #[test]
+    fn redaction_takes_the_value_of_a_secret_too(put in put_secret()) {
+        let command = Command::PutSecret(put.clone());
+        let request = RequestId { client: 7, seq: 1 };
+        let mut proposal = Proposal { stamp: Stamp(1), request, actor: "n1".to_owned(), command };
+        let bytes = encode_proposal(&proposal);
+        prop_assert!(carries_secret(&bytes));
+        proposal.command = Command::PutSecret(PutSecret { sealed: SealedValue::default(), ..put });
+        prop_assert_eq!(decode_proposal(&redact_proposal(&bytes)).unwrap(), proposal);
+    }
+
+    #[test]
     fn redaction_leaves_other_commands_alone(proposal in proposal()) {
-        if !matches!(proposal.command, Command::OpenSession(_) | Command::AddAuthority(_)) {
+        if !matches!(
+            proposal.command,
+            Command::OpenSession(_) | Command::AddAuthority(_) | Command::PutSecret(_)
+        ) {
             let bytes = encode_proposal(&proposal);
             prop_assert!(!carries_secret(&bytes));
             prop_assert_eq!(redact_proposal(&bytes), bytes);
@@ -111,6 +128,12 @@ fn what_is_malformed_is_named() {
         ..Default::default()
     };
     let short_key = v1::OpenSession { key: vec![1; 31].into(), ..Default::default() };
+    let too_large = v1::PutSecret {
+        name: "a".to_owned(),
+        key: vec![1; 16].into(),
+        sealed: vec![0; MAX_SEALED_BYTES + 1].into(),
+        how: Some(v1::put_secret::How::Set(true)),
+    };
     for (command, expected) in [
         (Wire::ChangeNode(v1::ChangeNode::default()), "change_node.change is missing"),
         (Wire::RemoveService(v1::ServiceName::default()), "remove_service.service is not legal"),
@@ -118,6 +141,7 @@ fn what_is_malformed_is_named() {
             Wire::Observe(unknown_state),
             "instance state has the value 99, which this version of Muster does not know",
         ),
+        (Wire::PutSecret(too_large), "secret.sealed has 32833 bytes instead of 32832"),
         (Wire::Observe(v1::Observe::default()), "observe.slot is missing"),
         (Wire::OpenSession(short_key), "open_session.key has 31 bytes instead of 32"),
         (

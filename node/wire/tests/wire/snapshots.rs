@@ -53,6 +53,10 @@ proptest! {
             prop_assert!(lacking.key.0.is_empty());
             *lacking = authority.clone();
         }
+        for (name, secret) in &state.secrets {
+            let lacking = redacted.secrets.insert(name.clone(), secret.clone()).unwrap();
+            prop_assert!(lacking.sealed.0.is_empty());
+        }
         prop_assert_eq!(redacted, state);
     }
 

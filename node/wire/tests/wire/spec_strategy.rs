@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use muster_core::id::{ServiceName, TaskName};
+use muster_core::id::{SecretName, ServiceName, TaskName};
 use muster_core::spec::selector::{Requirement, Test};
 use muster_core::spec::{
     Check, Driver, Enforcement, ExecSpec, Failback, HealthSpec, Limits, Mode, OnQuorumLoss, PlacementSpec,
@@ -95,15 +95,21 @@ fn limits() -> impl Strategy<Value = Limits> {
     )
 }
 
+pub fn secret_name() -> impl Strategy<Value = SecretName> {
+    "[a-c]{1,2}".prop_map(|name| SecretName::new(&name).expect("legal by construction"))
+}
+
 fn exec() -> impl Strategy<Value = ExecSpec> {
     let maybe = || option::of(text());
-    (texts(), maybe(), maybe(), maybe(), text_map(), limits(), maybe()).prop_map(
-        |(command, user, group, directory, env, limits, stop_signal)| ExecSpec {
+    let secrets = prop::collection::btree_map(text(), secret_name(), 0..3);
+    (texts(), maybe(), maybe(), maybe(), text_map(), secrets, limits(), maybe()).prop_map(
+        |(command, user, group, directory, env, secrets, limits, stop_signal)| ExecSpec {
             command,
             user,
             group,
             directory,
             env,
+            secrets,
             limits,
             stop_signal,
         },

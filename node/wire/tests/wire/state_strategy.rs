@@ -12,6 +12,7 @@ use muster_core::refusal::{RefusalClass, RefusalText};
 use muster_core::state::apply::{Declared, Reply, ReplyValue};
 use muster_core::state::client::ClientRecord;
 use muster_core::state::node::{Drain, Lost, LostCause, Node};
+use muster_core::state::secret::{Secret, SecretKey};
 use muster_core::state::service::Service;
 use muster_core::state::session::Session;
 use muster_core::state::slot::{Failure, Observed, Phase, Placement, Slot};
@@ -22,10 +23,10 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::command_strategy::{
-    description, drain_wish, generation, instance_state, new_authority, node_id, node_name, role, stamp,
-    target, timing, token, user_name, user_role,
+    description, drain_wish, generation, instance_state, new_authority, node_id, node_name, role, sealed,
+    secret_key, stamp, target, timing, token, user_name, user_role,
 };
-use crate::spec_strategy::{enforcement, number, service_name, spec, text, text_map};
+use crate::spec_strategy::{enforcement, number, secret_name, service_name, spec, text, text_map};
 
 fn certificates() -> impl Strategy<Value = Certificates> {
     (number(), number(), stamp()).prop_map(|(oldest, newest, ends)| Certificates {
@@ -52,6 +53,28 @@ fn user() -> impl Strategy<Value = User> {
         created,
         certificates,
     })
+}
+
+fn secret_key_record() -> impl Strategy<Value = SecretKey> {
+    let holders = prop::collection::btree_set(node_id(), 0..3);
+    (secret_key(), stamp(), holders, any::<bool>()).prop_map(|(id, since, holders, counts)| SecretKey {
+        id,
+        since,
+        holders: holders.into_iter().collect(),
+        counts,
+    })
+}
+
+fn secret() -> impl Strategy<Value = Secret> {
+    (number(), stamp(), stamp(), secret_key(), sealed()).prop_map(
+        |(revision, created, changed, key, sealed)| Secret {
+            revision: Revision(revision),
+            created,
+            changed,
+            key,
+            sealed,
+        },
+    )
 }
 
 fn node() -> impl Strategy<Value = Node> {
@@ -198,7 +221,12 @@ pub fn state() -> impl Strategy<Value = State> {
     let standbys = prop::collection::btree_set(node_id(), 0..3);
     let tokens = prop::collection::vec(token(), 0..3);
     let clients = prop::collection::btree_map(1..100u64, (number(), reply()), 0..4);
-    let trust = (prop::collection::vec(authority(), 0..3), prop::collection::vec(user(), 0..3));
+    let trust = (
+        prop::collection::vec(authority(), 0..3),
+        prop::collection::vec(user(), 0..3),
+        prop::collection::vec(secret_key_record(), 0..3),
+        prop::collection::btree_map(secret_name(), secret(), 0..3),
+    );
     (base, nodes, services, standbys, tokens, clients, trust).prop_map(
         |(
             ([revision, topology], now, cluster, membership),
@@ -228,6 +256,12 @@ pub fn state() -> impl Strategy<Value = State> {
                 authorities.map(|(at, a)| Arc::new(Authority { id: CertificateId(at as u64 + 1), ..a }));
             state.authorities = numbered.collect();
             state.users = trust.1.into_iter().map(|user| (user.name.clone(), user)).collect();
+            for key in trust.2 {
+                if state.secret_keys.iter().all(|known| known.id != key.id) {
+                    state.secret_keys.push(key);
+                }
+            }
+            state.secrets = trust.3.into_iter().map(|(name, secret)| (name, Arc::new(secret))).collect();
             for (at, (client, (seq, reply))) in clients.into_iter().enumerate() {
                 let at = Revision(at as u64);
                 state.clients.restore(client, ClientRecord { seq, at, reply });

@@ -2,9 +2,10 @@
 
 use super::read::{DEFAULT_HEALTH_FAILURES, DEFAULT_HEALTH_INTERVAL, DEFAULT_HEALTH_TIMEOUT};
 use super::{
-    Choice, ExecEntry, HealthEntry, LimitsEntry, ModeName, PlacementEntry, PreferEntry, ResourcesEntry,
-    RestartEntry, ServiceEntry, ServiceFile, TaskEntry,
+    Choice, EnvEntry, ExecEntry, HealthEntry, LimitsEntry, ModeName, PlacementEntry, PreferEntry,
+    ResourcesEntry, RestartEntry, SecretEntry, ServiceEntry, ServiceFile, TaskEntry,
 };
+use crate::id::SecretName;
 use crate::spec::duration::{Time, TimeRange};
 use crate::spec::{
     Check, Driver, ExecSpec, HealthSpec, Mode, PlacementSpec, RestartPolicy, ServiceSpec, TaskSpec,
@@ -86,13 +87,16 @@ fn task(spec: &TaskSpec) -> TaskEntry {
 }
 
 fn exec_entry(exec: &ExecSpec) -> ExecEntry {
+    let texts = exec.env.iter().map(|(name, text)| (name.clone(), EnvEntry::Text(text.clone())));
+    let secret = |name: &SecretName| EnvEntry::Secret(SecretEntry { secret: Some(name.clone()) });
+    let secrets = exec.secrets.iter().map(|(name, used)| (name.clone(), secret(used)));
     ExecEntry {
         command: exec.command.clone(),
         user: exec.user.clone(),
         group: exec.group.clone(),
         directory: exec.directory.clone(),
         stop_signal: exec.stop_signal.clone(),
-        env: exec.env.clone(),
+        env: texts.chain(secrets).collect(),
         limits: LimitsEntry {
             open_files: exec.limits.open_files,
             processes: exec.limits.processes,

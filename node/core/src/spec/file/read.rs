@@ -1,10 +1,11 @@
 //! From a file's tables to declarations.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{
-    ExecEntry, HealthEntry, LimitsEntry, ModeName, PlacementEntry, PreferEntry, RestartEntry, ServiceEntry,
-    ServiceFile, TaskEntry,
+    EnvEntry, ExecEntry, HealthEntry, LimitsEntry, ModeName, PlacementEntry, PreferEntry, RestartEntry,
+    SecretEntry, ServiceEntry, ServiceFile, TaskEntry,
 };
 use crate::spec::validate::{SpecError, check};
 use crate::spec::{
@@ -130,21 +131,33 @@ fn task(at: usize, entry: TaskEntry) -> Result<TaskSpec, SpecError> {
         missing(format!("task.{name}"), "add a driver's table, such as [service.task.exec]")
     })?;
     let health = entry.health.map(|h| health(&format!("task.{name}.health"), h)).transpose()?;
-    Ok(TaskSpec { name, driver: Driver::Exec(exec_spec(exec)), health })
+    let exec = exec_spec(&format!("task.{name}.exec"), exec)?;
+    Ok(TaskSpec { name, driver: Driver::Exec(exec), health })
 }
 
-fn exec_spec(entry: ExecEntry) -> ExecSpec {
+fn exec_spec(path: &str, entry: ExecEntry) -> Result<ExecSpec, SpecError> {
+    let (mut env, mut secrets) = (BTreeMap::new(), BTreeMap::new());
+    for (variable, value) in entry.env {
+        match value {
+            EnvEntry::Text(text) => drop(env.insert(variable, text)),
+            EnvEntry::Secret(SecretEntry { secret: Some(name) }) => drop(secrets.insert(variable, name)),
+            EnvEntry::Secret(SecretEntry { secret: None }) => {
+                return Err(missing(format!("{path}.env.{variable}.secret"), "write { secret = \"NAME\" }"));
+            }
+        }
+    }
     let LimitsEntry { open_files, processes, core_bytes, address_space_bytes, locked_memory_bytes } =
         entry.limits;
-    ExecSpec {
+    Ok(ExecSpec {
         command: entry.command,
         user: entry.user,
         group: entry.group,
         directory: entry.directory,
-        env: entry.env,
+        env,
+        secrets,
         limits: Limits { open_files, processes, core_bytes, address_space_bytes, locked_memory_bytes },
         stop_signal: entry.stop_signal,
-    }
+    })
 }
 
 fn health(path: &str, entry: HealthEntry) -> Result<HealthSpec, SpecError> {

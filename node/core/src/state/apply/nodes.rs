@@ -92,6 +92,7 @@ impl State {
         }
         let event = self.node_event(EventKind::NodeLeft, id, format!("node {name} left the cluster"));
         self.nodes.remove(&id);
+        self.forget_holder_of_secret_keys(id);
         events.push(event);
         Ok(Effect::TOPOLOGY)
     }

@@ -43,6 +43,7 @@ impl State {
             }
             crate::spec::validate::check(spec)
                 .map_err(|e| Refusal::InvalidService { service: spec.name.clone(), why: e.to_string() })?;
+            self.check_secrets(spec)?;
             let Some(service) = self.services.get(&spec.name) else { continue };
             self.check_mode_change(spec)?;
             if service.removing {
@@ -221,6 +222,7 @@ impl State {
         let nothing = || Refusal::NothingToRollBack(name.clone());
         let former = Arc::clone(service.former.last().ok_or_else(nothing)?);
         self.check_mode_change(&former)?;
+        self.check_secrets(&former)?;
         self.existing_service_mut(name)?.former.pop();
         self.declare((*former).clone());
         let message = format!("service {name} went back to its former declaration");

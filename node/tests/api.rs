@@ -5,6 +5,8 @@
 
 #[path = "api/access.rs"]
 mod access;
+#[path = "api/hostile.rs"]
+mod hostile;
 #[path = "api/secrets.rs"]
 mod secrets;
 #[path = "api/solo.rs"]

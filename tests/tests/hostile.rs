@@ -70,7 +70,11 @@ fn the_seeds_are_those_of_this_version() {
         }
         for (name, bytes) in corpus::seeds(target) {
             let kept = std::fs::read(target.directory().join(&name)).ok();
-            assert!(kept.as_ref() == Some(&bytes), "{}/{name} is old: set MUSTER_WRITE_CORPUS=1", target.name);
+            assert!(
+                kept.as_ref() == Some(&bytes),
+                "{}/{name} is old: set MUSTER_WRITE_CORPUS=1",
+                target.name
+            );
         }
     }
 }

@@ -14,10 +14,10 @@ use muster_core::command::{
     OpenSession, Proposal, SessionKey, StopCause, Stopped, UserRole,
 };
 use muster_core::id::{BootId, NodeId, Reopens, RequestId, Revision, SlotId, UserName};
-use muster_core::state::slot::InstanceState;
 use muster_core::scheduler;
 use muster_core::spec::{Enforcement, Mode};
 use muster_core::state::State;
+use muster_core::state::slot::InstanceState;
 use muster_core::time::Timing;
 use muster_wire::{SessionKeys, StateReader};
 
@@ -115,7 +115,17 @@ fn carry(state: &State) {
     });
     let Ok(()) = written;
     let read = reader.finish().expect("records that Muster wrote make a state");
+    same(&read.services, &state.services);
+    same(&read.slots, &state.slots);
+    same(&read.nodes, &state.nodes);
+    same(&read.sessions, &state.sessions);
+    same(&read.clients, &state.clients);
     assert!(read == *state, "a state that went through a snapshot is another one");
+}
+
+/// Tells of a table that came out of a snapshot as another one what was read, and what was written.
+fn same<T: PartialEq + std::fmt::Debug>(read: &T, written: &T) {
+    assert!(read == written, "after a snapshot: {read:?}\nbefore it: {written:?}");
 }
 
 pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
@@ -127,7 +137,10 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
     for (number, line) in include_str!("../../../node/wire/tests/wire/golden.txt").lines().enumerate() {
         if let Some((name, hex)) = line.split_once(' ') {
             let founded = if name == "bootstrap" { 0 } else { 1 };
-            seeds.push((format!("golden-{number:02}-{name}"), Output(vec![founded, 0]).part(&bytes_of(hex)).0));
+            seeds.push((
+                format!("golden-{number:02}-{name}"),
+                Output(vec![founded, 0]).part(&bytes_of(hex)).0,
+            ));
         }
     }
     seeds
@@ -188,7 +201,10 @@ fn commands() -> Vec<(&'static str, Vec<Command>)> {
     let timing = Timing { lease_ttl_ms: 3000, ..Timing::LAN };
     vec![
         ("close", vec![Command::CloseSession(close), Command::OpenSession(open)]),
-        ("fenced", vec![Command::Reopen { session: lost, to: Reopens(1) }, Command::Fenced { session: lost, plan }]),
+        (
+            "fenced",
+            vec![Command::Reopen { session: lost, to: Reopens(1) }, Command::Fenced { session: lost, plan }],
+        ),
         ("observe", vec![Command::Observe(seen), Command::Stopped(stopped(failed))]),
         (
             "move",
@@ -197,7 +213,13 @@ fn commands() -> Vec<(&'static str, Vec<Command>)> {
                 Command::Stopped(stopped(StopCause::Revoked)),
             ],
         ),
-        ("drain", vec![Command::ChangeNode { node, change: NodeChange::Drain(drain) }, Command::RemoveNode { node }]),
+        (
+            "drain",
+            vec![
+                Command::ChangeNode { node, change: NodeChange::Drain(drain) },
+                Command::RemoveNode { node },
+            ],
+        ),
         ("services", services(&service, &slot)),
         ("timing", vec![Command::SetTiming(timing)]),
         ("trust", trust(node)),

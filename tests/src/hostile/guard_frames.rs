@@ -3,7 +3,8 @@
 use muster_core::id::{BootId, Generation, ServiceName, SessionId, SlotId, TaskName};
 use muster_guard::protocol::codec::{FrameDecoder, encode_frame};
 use muster_guard::protocol::{
-    ClientRole, Event, FRAME_BYTES_MAX, GuardFrame, Hello, LeasePhase, Outcome, Refusal, Reply, Request, RequestFrame,
+    ClientRole, Event, FRAME_BYTES_MAX, GuardFrame, Hello, LeasePhase, Outcome, Refusal, Reply, Request,
+    RequestFrame,
 };
 
 use super::input::{Input, Output};
@@ -56,7 +57,8 @@ fn again<T: serde::Serialize + serde::de::DeserializeOwned>(message: &T) -> Opti
 pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
     let slot = SlotId { service: ServiceName::new("db").expect("a legal name"), index: 0 };
     let task = TaskName::new("server").expect("a legal name");
-    let hello = Hello { lowest: 1, highest: 1, role: ClientRole::Agent, events: true, name: "seed".to_owned() };
+    let hello =
+        Hello { lowest: 1, highest: 1, role: ClientRole::Agent, events: true, name: "seed".to_owned() };
     let requests = [
         Request::Hello(hello),
         Request::PrepareSession,

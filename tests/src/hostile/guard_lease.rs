@@ -189,7 +189,10 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
     let end = vec![Step::NothingLeft as u8, Step::Restart as u8];
     let long: Vec<u8> = (0..20).flat_map(|_| wait.clone()).collect();
     vec![
-        ("renewed".to_owned(), [round.clone(), round.clone(), vec![Step::Restart as u8], round.clone()].concat()),
+        (
+            "renewed".to_owned(),
+            [round.clone(), round.clone(), vec![Step::Restart as u8], round.clone()].concat(),
+        ),
         ("list".to_owned(), [beat, offered(1), offered(2), round.clone()].concat()),
         ("closed".to_owned(), [round.clone(), closed, end.clone(), sealed].concat()),
         ("lapse".to_owned(), [round, long, end].concat()),

@@ -71,7 +71,10 @@ fn declare(request: v1::ApplyRequest) {
     let mut specs: Vec<ServiceSpec> = Vec::new();
     for message in request.services {
         let Ok(spec) = muster_wire::spec_from_proto(message) else { return };
-        assert_eq!(muster_wire::spec_from_proto(muster_wire::spec_to_proto(&spec)).ok().as_ref(), Some(&spec));
+        assert_eq!(
+            muster_wire::spec_from_proto(muster_wire::spec_to_proto(&spec)).ok().as_ref(),
+            Some(&spec)
+        );
         if let Err(error) = muster_core::spec::validate::check(&spec) {
             assert!(!error.to_string().is_empty() && !error.remedy.is_empty());
             return;
@@ -118,9 +121,11 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
         max_parallel: 1,
         dry_run: true,
     };
-    let simulate = v1::SimulateRequest { lose_nodes: vec!["n1".to_owned()], survive: 1, ..Default::default() };
+    let simulate =
+        v1::SimulateRequest { lose_nodes: vec!["n1".to_owned()], survive: 1, ..Default::default() };
     let join = v1::JoinRequest {
-        token: "muster1.abcdefgh.abcdefghijkmnpqrstuvwxyz23456789.00112233445566778899aabbccddeeff".to_owned(),
+        token: "muster1.abcdefgh.abcdefghijkmnpqrstuvwxyz23456789.00112233445566778899aabbccddeeff"
+            .to_owned(),
         name: "n9".to_owned(),
         certificate_request: vec![0x30, 0x82, 1, 2].into(),
         ..Default::default()

@@ -78,8 +78,7 @@ pub(super) fn cluster() -> State {
     }
     let at = founding.next();
     founding.0.apply_membership(at, vec![voters], BTreeSet::new());
-    let modes =
-        [("db", Mode::Exclusive), ("web", Mode::Replicated { count: 2 }), ("logs", Mode::Everywhere)];
+    let modes = [("db", Mode::Exclusive), ("web", Mode::Replicated { count: 2 }), ("logs", Mode::Everywhere)];
     let services = modes.into_iter().map(|(service, mode)| spec(service, mode)).collect();
     founding.must(Command::PutServices { services, if_revision: None });
     let plan = scheduler::plan(&founding.0, NOW);

@@ -43,7 +43,8 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
             seeds.push((format!("{name}-{syntax}"), format!("{syntax}{text}").into_bytes()));
         }
     }
-    let anchors = "yx: &a [1]\nservice:\n- &s {name: a, task: [{name: t, exec: {command: [\"/bin/true\"]}}]}\n- *s\n";
+    let anchors =
+        "yx: &a [1]\nservice:\n- &s {name: a, task: [{name: t, exec: {command: [\"/bin/true\"]}}]}\n- *s\n";
     seeds.push(("anchors-y".to_owned(), anchors.as_bytes().to_vec()));
     seeds
 }

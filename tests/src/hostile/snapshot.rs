@@ -1,4 +1,4 @@
-//! Snapshot files: any bytes, and records of any content with right checksums, as a member of Raft could send them.
+//! Snapshot files, sealed and plain: any bytes, and records of any content with right checksums, as a member of Raft could send them.
 //!
 //! A damaged file is named as such. What is accepted is a state that can be planned for and written down again.
 
@@ -7,6 +7,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
+use muster::seal::{KEY_BYTES, SealingKey};
 use muster::storage::snapshot::{SNAPSHOT_FORMAT, SnapshotFile};
 use muster_core::check::violations;
 use muster_core::scheduler;
@@ -73,7 +74,8 @@ fn read(content: &[u8]) -> Option<State> {
     let mut memory = std::fs::File::from(memory);
     memory.write_all(content).expect("it is memory");
     let path = PathBuf::from(format!("/proc/self/fd/{}", memory.as_raw_fd()));
-    let snapshot = SnapshotFile::open(&path).ok()?;
+    let key = SealingKey::from_bytes(&[7; KEY_BYTES]).expect("a key of that size");
+    let snapshot = SnapshotFile::open(&path, &key).ok()?;
     let mut records = snapshot.records().expect("it was verified");
     let mut reader = StateReader::new();
     while let Some(bytes) = records.next().expect("it was verified") {
@@ -95,11 +97,14 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
     let raw = [vec![0], file(&[header.clone(), records[0].clone()])].concat();
     // A record that claims to be as long as is allowed, in a file that ends there.
     let long = [b"\0MUSTSNAP".to_vec(), (64_u32 << 20).to_le_bytes().to_vec(), vec![0; 8]].concat();
+    // One that is encrypted, with another key.
+    let sealed = [b"\0MUSTSEA1".to_vec(), vec![0; 32 + 40]].concat();
     let newer = v1::SnapshotHeader { format: SNAPSHOT_FORMAT + 1, ..Default::default() }.encode_to_vec();
     vec![
         ("records".to_owned(), parts),
         ("raw".to_owned(), raw),
         ("long".to_owned(), long),
+        ("sealed".to_owned(), sealed),
         ("newer".to_owned(), [vec![0], file(&[newer])].concat()),
     ]
 }

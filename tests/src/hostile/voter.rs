@@ -257,6 +257,9 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
         ("sealed".to_owned(), [with_mac(1, &bodies(&beat)), with_mac(2, &bodies(&fenced))].concat()),
         ("promise".to_owned(), [waits, promised, raw(&beat), reopened, raw(&beat)].concat()),
         ("close".to_owned(), [close, raw(&beat), raw(&fenced)].concat()),
-        ("membership".to_owned(), [changed, raw(&beat), open, step(Step::Truncate, 1).0, raw(&beat)].concat()),
+        (
+            "membership".to_owned(),
+            [changed, raw(&beat), open, step(Step::Truncate, 1).0, raw(&beat)].concat(),
+        ),
     ]
 }

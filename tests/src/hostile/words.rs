@@ -4,8 +4,8 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use muster_core::id::{NodeName, ServiceName, TaskName, UserName};
-use muster_core::spec::duration::{Time, TimeRange};
 use muster_core::spec::Labels;
+use muster_core::spec::duration::{Time, TimeRange};
 use muster_core::spec::selector::Requirement;
 use muster_guard::key::SessionKey;
 use muster_tls::Pin;

@@ -129,6 +129,8 @@ pub enum Verb {
     },
     /// What happened, and what is happening
     Events(EventsArgs),
+    /// Who did what: every change and every refusal, from where, and the outcome
+    Audit(AuditArgs),
     /// Wait until something is so
     Wait(WaitArgs),
     /// What services may know and nobody may see: passwords, keys
@@ -253,6 +255,25 @@ pub struct EventsArgs {
     pub node: Option<String>,
     /// At most so many past events [default: 100, or 10 with --follow; with --since 10000]
     #[arg(long, value_name = "N")]
+    pub limit: Option<u32>,
+}
+
+/// `audit …`
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  musterctl audit                          the last 100
+  musterctl audit --since 24h -o json      one object a line
+  musterctl audit --since 4711             those after revision 4711
+  musterctl audit --follow")]
+pub struct AuditArgs {
+    /// Go on with new records as they come
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Since how long ago, since when (ISO 8601, UTC), or after which revision
+    #[arg(long, value_name = "SINCE")]
+    pub since: Option<String>,
+    /// At most so many records [default: 100, or 10 with --follow, at most 1000; with --since all]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,
 }
 

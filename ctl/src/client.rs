@@ -19,8 +19,10 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 
 mod calls;
+mod round;
 mod stream;
 
+use round::{Again, Round};
 pub use stream::EventStream;
 
 /// The generated client.
@@ -179,7 +181,10 @@ impl Client {
             self.next = (self.next + 1) % self.endpoints.len();
             let round_is_over = round.add(endpoint, failed);
             if round_is_over {
-                if round.is_in_vain() || (!round.worth_waiting() && !self.is_worth_waiting()) {
+                if round.is_in_vain()
+                    || round.has_no_quorum()
+                    || (!round.worth_waiting() && !self.is_worth_waiting())
+                {
                     return Err(round.into_failure());
                 }
                 if Instant::now() + round.pause >= self.deadline {
@@ -238,7 +243,9 @@ impl Client {
         }
         let retry = failure.exit() == Exit::TryAgain
             || (status.code() == Code::Unavailable && metadata(status, "muster-exit").is_none());
-        if retry {
+        if failure.exit() == Exit::NoQuorum {
+            Try::Again(Again::CutOff(failure))
+        } else if retry {
             Try::Again(Again::Told(failure))
         } else if status.code() == Code::DeadlineExceeded && metadata(status, "muster-code").is_none() {
             Try::Final(self.no_answer())
@@ -257,75 +264,6 @@ impl Client {
 enum Try {
     Again(Again),
     Final(Failure),
-}
-
-/// Why another try is worth it.
-enum Again {
-    /// Nobody there.
-    Unreachable(String),
-    /// An agent asks for patience.
-    Told(Failure),
-    /// Another agent may do what this one will never do.
-    Elsewhere(Failure),
-}
-
-/// One round through all endpoints.
-struct Round {
-    number: u32,
-    pause: Duration,
-    endpoints: usize,
-    unreachable: Vec<(String, String)>,
-    told: Option<Failure>,
-    elsewhere: Option<Failure>,
-    tries: usize,
-}
-
-impl Round {
-    fn new(endpoints: usize) -> Self {
-        Self {
-            number: 0,
-            pause: PAUSE_FIRST,
-            endpoints,
-            unreachable: Vec::new(),
-            told: None,
-            elsewhere: None,
-            tries: 0,
-        }
-    }
-
-    /// Notes a failed try; whether all endpoints have been tried, so that it is time for a pause.
-    fn add(&mut self, endpoint: String, why: Again) -> bool {
-        self.tries += 1;
-        match why {
-            Again::Unreachable(reason) => self.unreachable.push((endpoint, reason)),
-            Again::Told(failure) => self.told = Some(failure),
-            Again::Elsewhere(failure) => self.elsewhere = Some(failure),
-        }
-        self.tries >= self.endpoints
-    }
-
-    /// Whether somebody answered.
-    fn worth_waiting(&self) -> bool {
-        self.told.is_some()
-    }
-
-    /// Whether all that answered will never do it.
-    fn is_in_vain(&self) -> bool {
-        self.elsewhere.is_some() && self.told.is_none() && self.unreachable.is_empty()
-    }
-
-    fn start_next(&mut self) {
-        self.number += 1;
-        self.pause = (self.pause * 2).min(PAUSE_LONGEST);
-        self.unreachable.clear();
-        self.told = None;
-        self.elsewhere = None;
-        self.tries = 0;
-    }
-
-    fn into_failure(self) -> Failure {
-        self.told.or(self.elsewhere).unwrap_or(Failure::NoAgent { tried: self.unreachable })
-    }
 }
 
 fn random_client() -> u64 {
@@ -435,15 +373,5 @@ mod tests {
         assert_eq!(told(&Status::deadline_exceeded("slow")).exit(), Exit::TimedOut);
         assert_eq!(told(&Status::permission_denied("no")).exit(), Exit::Denied);
         assert_eq!(told(&Status::internal("")).exit(), Exit::Failed);
-    }
-
-    #[test]
-    fn a_round_ends_when_all_were_tried() {
-        let mut round = Round::new(2);
-        assert!(!round.add("a".to_owned(), Again::Unreachable("refused".to_owned())));
-        assert!(round.add("b".to_owned(), Again::Unreachable("refused".to_owned())));
-        assert!(!round.worth_waiting());
-        let text = round.into_failure().to_string();
-        assert_eq!(text, "no agent could be reached; tried a (refused), b (refused)");
     }
 }

@@ -18,6 +18,7 @@ use crate::output::{self, Printer};
 use crate::view::outcome::Outcome;
 
 mod apply;
+mod audit;
 mod cert;
 mod check;
 mod cluster;
@@ -130,6 +131,7 @@ async fn dispatch(cli: Cli, out: Printer, writes: Rc<Cell<WriteState>>) -> Resul
         Verb::Simulate(args) => placing::simulate(run, args).await,
         Verb::Rebalance { dry_run } => placing::rebalance(run, dry_run).await,
         Verb::Events(args) => events::events(run, args).await,
+        Verb::Audit(args) => audit::audit(run, args).await,
         Verb::Wait(args) => wait::wait(run, &args).await,
         Verb::Secret { verb } => secret::secret(run, verb).await,
         Verb::Token { verb } => token::token(run, verb).await,

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::when;
 
+pub mod audit;
 pub mod cert;
 pub mod event;
 pub mod node;

@@ -4,8 +4,9 @@
 //! told by the replica what was applied and by the log store what is about to be appended.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
+use std::io::IoSliceMut;
+use std::net::UdpSocket;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,12 +15,17 @@ use muster_core::command::SessionKey;
 use muster_core::id::{MembershipId, NodeId, Reopens, Revision, SessionId};
 use muster_core::lease::Answer;
 use muster_core::lease::voter::{
-    AgeReports, Applied, CloseRequest, FencedEffect, OpenSession, Promise, Refusal, VoterIdentity, VoterLease,
+    AgeReports, Applied, CloseRequest, FencedEffect, NoAnswer, OpenSession, Promise, Refusal, VoterIdentity,
+    VoterLease,
 };
 use muster_core::state::State;
 use muster_core::state::session::Session;
-use muster_guard::datagram::{self, Buffer, DATAGRAM_BYTES_MAX, FromGuard};
+use muster_guard::datagram::{self, Buffer, DATAGRAM_BYTES_MAX, FromGuard, Rejection};
+use muster_guard::key::SessionKey as DatagramKey;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendto, setsockopt, sockopt,
+};
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -31,10 +37,13 @@ const TICK: Duration = Duration::from_millis(20);
 const KEPT_CLOSED_KEYS: usize = 1024;
 /// How many datagrams are read from one socket before the others get their turn.
 const BATCH: usize = 64;
+/// Room for what the kernel says beside a datagram: one count.
+const CONTROL_BYTES: usize = 64;
 
 /// The voter's half, shared by the datagram thread, the replica, the log store and the controller.
 #[derive(Clone)]
 pub struct Acks {
+    identity: VoterIdentity,
     inner: Arc<Mutex<Inner>>,
     counters: Arc<Counters>,
 }
@@ -53,8 +62,22 @@ struct Inner {
 pub struct Counters {
     /// Datagrams that were answered.
     pub answered: AtomicU64,
-    /// Datagrams that did not verify or were malformed.
-    pub rejected: AtomicU64,
+    /// Datagrams that were passed over, in the order of [`Rejection::ALL`].
+    rejected: [AtomicU64; Rejection::ALL.len()],
+    /// Datagrams that the kernel dropped because a receive buffer was full.
+    pub overflowed: AtomicU64,
+}
+
+impl Counters {
+    /// How many datagrams were passed over for that.
+    #[must_use]
+    pub fn rejected(&self, rejection: Rejection) -> u64 {
+        self.rejected[rejection as usize].load(Ordering::Relaxed)
+    }
+
+    fn reject(&self, rejection: Rejection) {
+        self.rejected[rejection as usize].fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 impl Acks {
@@ -69,7 +92,7 @@ impl Acks {
             pending: BTreeSet::new(),
             applied: Revision::default(),
         };
-        Self { inner: Arc::new(Mutex::new(inner)), counters: Arc::default() }
+        Self { identity, inner: Arc::new(Mutex::new(inner)), counters: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -79,7 +102,7 @@ impl Acks {
     /// This start of the voter.
     #[must_use]
     pub fn identity(&self) -> VoterIdentity {
-        self.lock().lease.identity()
+        self.identity
     }
 
     /// What the thread counted.
@@ -136,39 +159,59 @@ impl Acks {
         self.lock().lease.tick(clock::host_now());
     }
 
-    /// What to answer to a datagram. What does not verify is counted and gets nothing. A session that is proven to be
-    /// over goes to `fenced`.
+    /// What to answer to a datagram. What does not verify is counted by its kind and gets nothing. A session that is
+    /// proven to be over goes to `fenced`.
     #[must_use]
     pub fn answer(&self, datagram: &[u8], fenced: &mpsc::Sender<SessionId>) -> Option<(Buffer, usize)> {
-        let reject = || {
-            self.counters.rejected.fetch_add(1, Ordering::Relaxed);
+        let (answer, key) = match self.judge(datagram, fenced) {
+            Ok(answered) => answered?,
+            Err(rejection) => {
+                self.counters.reject(rejection);
+                return None;
+            }
         };
-        let Ok(header) = datagram::Header::read(datagram) else {
-            reject();
-            return None;
-        };
-        let mut inner = self.lock();
-        let key = inner.keys.get(&header.session).map(|k| muster_guard::key::SessionKey(k.0))?;
-        let Ok(message) = datagram::open_from_guard(datagram, &key) else {
-            reject();
-            return None;
-        };
-        let answer = match message {
-            FromGuard::Heartbeat(heartbeat) => inner.lease.on_heartbeat(clock::host_now(), &heartbeat)?,
-            FromGuard::Fenced(proof) => match inner.lease.on_fenced(&proof) {
-                FencedEffect::Answer(closed) => Answer::Closed(closed),
-                FencedEffect::Forward(session) => {
-                    // A full queue drops it: the guard repeats it every heartbeat.
-                    let _queued = fenced.try_send(session);
-                    return None;
-                }
-                FencedEffect::Ignore => return None,
-            },
-        };
-        drop(inner);
         let mut buffer = [0u8; DATAGRAM_BYTES_MAX];
         let length = datagram::encode_answer(&answer, &key, &mut buffer);
         Some((buffer, length))
+    }
+
+    /// What costs nothing is looked at first. The MAC is computed for known sessions only, and outside the lock: a flood
+    /// that names one keeps nobody waiting.
+    fn judge(
+        &self,
+        datagram: &[u8],
+        fenced: &mpsc::Sender<SessionId>,
+    ) -> Result<Option<(Answer, DatagramKey)>, Rejection> {
+        let header = datagram::Header::read(datagram)?;
+        if !header.kind.goes_to_voters() {
+            return Err(Rejection::Direction);
+        }
+        if (header.cluster, header.incarnation) != (self.identity.cluster, self.identity.incarnation) {
+            return Err(Rejection::Cluster);
+        }
+        let key = self.lock().keys.get(&header.session).map(|key| DatagramKey(key.0));
+        let key = key.ok_or(Rejection::Session)?;
+        let answer = match datagram::open_from_guard(datagram, &key)? {
+            FromGuard::Heartbeat(heartbeat) => {
+                match self.lock().lease.judge_heartbeat(clock::host_now(), &heartbeat) {
+                    Ok(answer) => Some(answer),
+                    Err(NoAnswer::OtherCluster) => return Err(Rejection::Cluster),
+                    Err(NoAnswer::OtherNode) => return Err(Rejection::Node),
+                    Err(NoAnswer::Replayed) => return Err(Rejection::Replayed),
+                    Err(NoAnswer::NotNow) => None,
+                }
+            }
+            FromGuard::Fenced(proof) => match self.lock().lease.on_fenced(&proof) {
+                FencedEffect::Answer(closed) => Some(Answer::Closed(closed)),
+                FencedEffect::Forward(session) => {
+                    // A full queue drops it: the guard repeats it every heartbeat.
+                    let _queued = fenced.try_send(session);
+                    None
+                }
+                FencedEffect::Ignore => return Err(Rejection::Node),
+            },
+        };
+        Ok(answer.map(|answer| (answer, key)))
     }
 
     /// Which sessions' acks ask for an orderly stop; all others do not.
@@ -293,7 +336,10 @@ pub fn serve(
 ) -> std::io::Result<AckThread> {
     for socket in &sockets {
         socket.set_nonblocking(true)?;
+        setsockopt(socket, sockopt::RxqOvfl, &1)?;
     }
+    let mut sockets: Vec<Listening> =
+        sockets.into_iter().map(|socket| Listening { socket, overflowed: 0 }).collect();
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     let thread = std::thread::Builder::new().name("acks".to_owned()).spawn(move || {
@@ -301,7 +347,7 @@ pub fn serve(
         while !seen.load(Ordering::Relaxed) {
             wait_readable(&sockets);
             acks.tick();
-            for socket in &sockets {
+            for socket in &mut sockets {
                 drain(&acks, socket, &fenced);
             }
         }
@@ -309,28 +355,55 @@ pub fn serve(
     Ok(AckThread { stop, thread: Some(thread) })
 }
 
-fn wait_readable(sockets: &[UdpSocket]) {
+/// A socket, and what the kernel said that it dropped there.
+struct Listening {
+    socket: UdpSocket,
+    overflowed: u32,
+}
+
+fn wait_readable(sockets: &[Listening]) {
     let mut fds: Vec<PollFd<'_>> =
-        sockets.iter().map(|s| PollFd::new(s.as_fd(), PollFlags::POLLIN)).collect();
+        sockets.iter().map(|s| PollFd::new(s.socket.as_fd(), PollFlags::POLLIN)).collect();
     let timeout = PollTimeout::try_from(TICK).unwrap_or(PollTimeout::ZERO);
     // An interrupted or failed wait is as good as a short one: the sockets are non-blocking.
     let _ready = poll(&mut fds, timeout);
 }
 
-fn drain(acks: &Acks, socket: &UdpSocket, fenced: &mpsc::Sender<SessionId>) {
+fn drain(acks: &Acks, listening: &mut Listening, fenced: &mpsc::Sender<SessionId>) {
     let mut received = [0u8; DATAGRAM_BYTES_MAX + 1];
+    let mut control = [0u8; CONTROL_BYTES];
     for _ in 0..BATCH {
-        let Ok((length, from)) = socket.recv_from(&mut received) else { return };
-        match acks.answer(&received[..length], fenced) {
-            Some((bytes, length)) => send(acks, socket, &bytes[..length], from),
-            None => continue,
+        let mut space = [IoSliceMut::new(&mut received)];
+        let fd = listening.socket.as_raw_fd();
+        let message = recvmsg::<SockaddrStorage>(fd, &mut space, Some(&mut control), MsgFlags::MSG_DONTWAIT);
+        let (length, from) = match message {
+            Ok(message) => {
+                let counts = message.cmsgs().into_iter().flatten();
+                let dropped = counts.filter_map(|part| match part {
+                    ControlMessageOwned::RxqOvfl(total) => Some(total),
+                    _ => None,
+                });
+                if let Some(total) = dropped.last() {
+                    // The kernel counts since the socket was opened, and wraps.
+                    let new = total.wrapping_sub(std::mem::replace(&mut listening.overflowed, total));
+                    acks.counters.overflowed.fetch_add(u64::from(new), Ordering::Relaxed);
+                }
+                (message.bytes, message.address)
+            }
+            // An ICMP answer to an earlier datagram is reported as an error of the socket.
+            Err(nix::errno::Errno::ECONNREFUSED) => continue,
+            Err(_) => return,
+        };
+        let answer = acks.answer(&received[..length], fenced);
+        if let (Some((bytes, length)), Some(from)) = (answer, from) {
+            send(acks, &listening.socket, &bytes[..length], &from);
         }
     }
 }
 
-fn send(acks: &Acks, socket: &UdpSocket, bytes: &[u8], to: SocketAddr) {
+fn send(acks: &Acks, socket: &UdpSocket, bytes: &[u8], to: &SockaddrStorage) {
     // A lost answer is what the protocol is made for.
-    if socket.send_to(bytes, to).is_ok() {
+    if sendto(socket.as_raw_fd(), bytes, to, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL).is_ok() {
         acks.counters.answered.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -340,3 +413,6 @@ fn raise_priority() {
     let raised = muster_guard::priority::raise_this_thread();
     tracing::debug!(raised, "priority of the thread that answers heartbeats");
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@
 //! ```
 //! **Architecture invariant:** nothing here knows the controller or the agent, only their handles.
 
+mod audit;
 mod caller;
 mod certificates;
 mod cluster;
@@ -26,6 +27,7 @@ mod reads;
 pub mod remedy;
 mod removal;
 mod route;
+mod said;
 mod secrets;
 mod services;
 pub mod status;
@@ -58,6 +60,7 @@ use crate::handles::Handles;
 use crate::peers::MAX_MESSAGE_BYTES;
 use crate::raft::RaftService;
 use crate::security::principal::Caller;
+pub(crate) use caller::FORWARDED_KEY;
 use status::ApiError;
 
 /// The largest message of an operator, in bytes: a few thousand services.

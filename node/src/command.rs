@@ -43,8 +43,15 @@ pub enum Command {
     Agent(Agent),
     /// Leave the cluster for good: drains this host, stops its guard, removes the node
     Leave(Leave),
-    /// Run a whole cluster of real agents on loopback, for trying things out
-    #[command(after_help = "Examples:\n  muster dev --tour\n  muster dev --nodes 5 --dir /tmp/play --keep")]
+    /// Run a whole cluster of real agents on this machine, for trying things out
+    #[command(
+        after_help = "Examples:\n  muster dev --tour                          play the main job and end\n  \
+                      muster dev --nodes 5 --dir /tmp/play --keep\n  \
+                      sudo muster dev --netns                    every node a host of its own\n  \
+                      sudo muster dev cut n1                     ... whose cable can be pulled\n  \
+                      sudo muster dev heal n1\n  \
+                      sudo muster dev --tour --netns"
+    )]
     Dev(Dev),
     /// The guard (internal; started by systemd or by the agent)
     #[command(hide = true, disable_help_flag = true)]
@@ -135,7 +142,11 @@ pub struct Leave {
 
 /// `muster dev`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Dev {
+    /// An act on the cluster that runs.
+    #[command(subcommand)]
+    pub act: Option<CableAct>,
     /// How many agents
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=16))]
     pub nodes: u16,
@@ -148,6 +159,30 @@ pub struct Dev {
     /// Play the main job by itself, print the measured gaps, and end
     #[arg(long)]
     pub tour: bool,
+    /// Make each node a network namespace of its own, so that it can be cut off (root)
+    #[arg(long)]
+    pub netns: bool,
+}
+
+/// What `muster dev` does to the cable of a node.
+#[derive(Debug, Subcommand)]
+pub enum CableAct {
+    /// Pull a node's cable out: nothing reaches it, and it reaches nobody (root; for 'muster dev --netns')
+    #[command(after_help = "Example:\n  sudo muster dev cut n1")]
+    Cut(Cable),
+    /// Plug a node's cable in again
+    #[command(after_help = "Example:\n  sudo muster dev heal n1")]
+    Heal(Cable),
+}
+
+/// Which cable.
+#[derive(Debug, Args)]
+pub struct Cable {
+    /// The node
+    pub node: String,
+    /// The cluster with its files there [default: the one that was started last]
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
 }
 
 /// Why a one-shot command failed.
@@ -240,11 +275,11 @@ impl CommandError {
             Self::Refused { exit, .. } => *exit,
             Self::MalformedToken => 78,
             Self::TimedOut(_) => 124,
+            Self::Dev(error) => error.exit_status(),
             Self::Answer(_)
             | Self::NoSystemd
             | Self::WriteConfig { .. }
             | Self::Systemctl { .. }
-            | Self::Dev(_)
             | Self::Io { .. } => 1,
         }
     }

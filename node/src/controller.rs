@@ -219,7 +219,7 @@ impl Controller {
     /// Proposes on this leader, without waiting.
     fn propose(&self, what: Proposed, command: Command) {
         let proposal =
-            Proposal { stamp: Stamp(0), request: RequestId::default(), actor: "muster".to_owned(), command };
+            Proposal { stamp: Stamp(0), request: RequestId::default(), actor: "muster".into(), command };
         let encoded: Bytes = muster_wire::encode_proposal(&proposal);
         let (proposer, news) = (self.proposer.clone(), self.news.clone());
         tokio::spawn(async move {

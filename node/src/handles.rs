@@ -18,6 +18,7 @@ use crate::replica::Published;
 use crate::secrets::Keyring;
 use crate::security::gate::Gate;
 use crate::security::join_rate::JoinRate;
+use crate::security::recorder::Recorder;
 use crate::security::rejections::Rejections;
 use crate::storage::history::History;
 
@@ -63,4 +64,6 @@ pub struct Handles {
     pub keyring: Keyring,
     /// What was refused at the door.
     pub rejections: Rejections,
+    /// What is refused and goes to the audit trail.
+    pub recorder: Recorder,
 }

@@ -35,6 +35,7 @@ use crate::secrets::keeper::Keeper;
 use crate::secrets::{Keyring, KeyringError};
 use crate::security::gate::Gate;
 use crate::security::principal::Caller;
+use crate::security::recorder::Recorder;
 use crate::security::renew::Renewal;
 use crate::security::store::{Store, StoreError};
 use crate::seed::{self, Seed};
@@ -281,7 +282,7 @@ impl Parts {
         let me = self.origin.me;
         let state = self.published.state.clone();
         let peers = Peers::new(state.clone(), ground.agent_dialer);
-        let rejections = ground.rejections;
+        let (rejections, recorder) = (ground.rejections, Recorder::default());
         let name = self.origin.identity.node_name.as_str();
         let proposer = Proposer::new(me, name, self.raft.clone(), peers.clone(), state.clone());
         let (fenced_tx, fenced) = mpsc::channel(FENCED_QUEUE);
@@ -317,12 +318,14 @@ impl Parts {
             fenced: fenced_tx,
             agent: agent.clone(),
             warnings: self.warnings().into(),
-            gate: Gate::new(me, state.clone(), rejections.clone()),
+            gate: Gate::new(me, state.clone(), rejections.clone(), recorder.clone()),
             joins: crate::security::join_rate::JoinRate::default(),
             live: ground.live.clone(),
             keyring: self.keyring.clone(),
             rejections,
+            recorder: recorder.clone(),
         };
+        tasks.spawn(recorder.run(me, Arc::new(proposer.clone()), running.clone()));
         if let Some(live) = ground.live {
             let renewal = Renewal {
                 me,

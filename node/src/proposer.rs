@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
+use muster_core::audit::Actor;
 use muster_core::command::{Command, Proposal};
 use muster_core::id::{NodeId, RequestId};
 use muster_core::refusal::Refusal;
@@ -38,7 +39,7 @@ pub struct Proposer {
     peers: Peers,
     state: watch::Receiver<Arc<State>>,
     /// This agent as a client: its commands are idempotent by themselves, so they carry no number.
-    actor: Arc<str>,
+    actor: Actor,
     numbers: Numbers,
 }
 
@@ -58,7 +59,7 @@ impl Proposer {
         peers: Peers,
         state: watch::Receiver<Arc<State>>,
     ) -> Self {
-        Self { me, raft, peers, state, actor: format!("node {name}").into(), numbers: Numbers::default() }
+        Self { me, raft, peers, state, actor: Actor::agent(name), numbers: Numbers::default() }
     }
 
     /// Submits a command for somebody, with a request id of theirs; without one it gets one of this agent's, so that
@@ -69,14 +70,14 @@ impl Proposer {
     /// in time; in that case it may or may not be applied later, and can be retried with the same request id.
     pub async fn submit_for(
         &self,
-        actor: &str,
+        actor: &Actor,
         request: RequestId,
         command: Command,
         timeout: Duration,
     ) -> Result<Reply, SubmitError> {
         let own = (request.client == 0).then(|| self.numbers.take());
         let request = own.as_ref().map_or(request, Number::id);
-        let proposal = Proposal { stamp: Stamp(0), request, actor: actor.to_owned(), command };
+        let proposal = Proposal { stamp: Stamp(0), request, actor: actor.clone(), command };
         self.submit_encoded(&muster_wire::encode_proposal(&proposal), timeout).await
     }
 
@@ -192,7 +193,7 @@ fn stamped(encoded: &Bytes, stamp: Stamp) -> Bytes {
 
 impl Submit for Proposer {
     fn submit(&self, command: Command) -> BoxFuture<'_, Result<Reply, SubmitError>> {
-        let actor = self.actor.to_string();
+        let actor = self.actor.clone();
         let proposal = Proposal { stamp: Stamp(0), request: RequestId::default(), actor, command };
         let encoded = muster_wire::encode_proposal(&proposal);
         Box::pin(async move { self.submit_encoded(&encoded, SUBMIT_TIMEOUT).await })

@@ -125,6 +125,10 @@ impl NodeReplica {
         self.tell_acks(&proposal, outcome.reply.is_ok());
         self.entries.push(index, v1::follow_entry::Content::Proposal(payload.clone()));
         self.tell_events(outcome.events.clone());
+        outcome
+            .audit
+            .iter()
+            .for_each(|record| self.history.append_audit(muster_wire::audit_to_proto(record)));
         Ok(outcome)
     }
 
@@ -152,6 +156,9 @@ impl NodeReplica {
         self.state = state;
         self.acks.snapshot_installed(&self.state);
         self.entries.clear();
+        // What was applied elsewhere went past this history.
+        let records = self.state.audit.records();
+        records.for_each(|record| self.history.append_audit(muster_wire::audit_to_proto(record)));
         self.publish_state();
     }
 

@@ -5,6 +5,8 @@
 
 #[path = "api/access.rs"]
 mod access;
+#[path = "api/audit.rs"]
+mod audit;
 #[path = "api/hostile.rs"]
 mod hostile;
 #[path = "api/secrets.rs"]

@@ -15,6 +15,7 @@ pub mod check;
 pub mod clocks;
 mod control;
 pub mod episodes;
+pub mod events;
 mod faults;
 mod guards;
 pub mod host;
@@ -25,6 +26,7 @@ pub mod protocol;
 mod raft;
 pub mod replica;
 pub mod rng;
+pub mod roster;
 pub mod tally;
 pub mod world;
 

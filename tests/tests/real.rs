@@ -4,6 +4,8 @@
 
 #[path = "real/crash.rs"]
 mod crash;
+#[path = "real/dev.rs"]
+mod dev;
 #[path = "real/expect.rs"]
 mod expect;
 #[path = "real/members.rs"]
@@ -51,6 +53,7 @@ fn main() -> ExitCode {
         members::trials,
         mistakes::trials,
         trust::trials,
+        dev::trials,
         secrets::trials,
     ];
     let conclusion = libtest_mimic::run(&arguments, trials.iter().flat_map(|of| of(&stage)).collect());

@@ -40,6 +40,8 @@ reads! {
     list_certificates(ListCertificatesRequest) -> ListCertificatesReply;
     /// Secrets, without their values.
     list_secrets(ListSecretsRequest) -> ListSecretsReply;
+    /// Who did what.
+    read_audit(ReadAuditRequest) -> ReadAuditReply;
     /// What a loss would do.
     simulate(SimulateRequest) -> PlanReply;
 }

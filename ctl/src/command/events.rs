@@ -86,7 +86,7 @@ async fn next(
 }
 
 /// A revision, a time, or how long ago.
-fn parse_since(text: &str, now_ms: u64) -> Result<(u64, Option<u64>), Failure> {
+pub(super) fn parse_since(text: &str, now_ms: u64) -> Result<(u64, Option<u64>), Failure> {
     if let Ok(revision) = text.parse::<u64>() {
         return Ok((revision, None));
     }

@@ -95,7 +95,7 @@ fn wrong_usage_is_json_too_when_asked_for() {
 fn help_and_version_are_answers() {
     let help = ctl(&["--help"]).expect(0);
     assert!(help.stdout.contains("musterctl drain n1"), "{}", help.stdout);
-    for later in ["snapshot", "fence", "audit", "promote"] {
+    for later in ["snapshot", "fence", "promote"] {
         assert!(!help.stdout.contains(later), "{later} is not part of this version");
     }
     assert!(ctl(&["--version"]).expect(0).stdout.starts_with("musterctl "));
@@ -193,7 +193,8 @@ fn no_leader_until_the_time_is_over_is_75() {
     let fake = Fake::start();
     let again = refusal(Code::Unavailable, "there is no leader yet", "MU2001", "75");
     fake.scene().refusals.extend(std::iter::repeat_n(again, 1000));
-    let ended = fake.ctl(&["node", "cordon", "n1", "--timeout", "300ms", "-o", "json"]).expect(75);
+    // A limit that leaves the last try the longest pause: on a busy machine it may take long.
+    let ended = fake.ctl(&["node", "cordon", "n1", "--timeout", "1500ms", "-o", "json"]).expect(75);
     assert_eq!(ended.error()["code"], "MU2001");
 }
 

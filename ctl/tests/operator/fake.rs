@@ -38,6 +38,9 @@ pub struct Scene {
     /// How often the status was asked for.
     pub looks: u32,
     pub watched: Vec<pb::WatchRequest>,
+    /// The audit trail, and what of it was asked for.
+    pub audit: Vec<pb::AuditRecord>,
+    pub audited: Vec<pb::ReadAuditRequest>,
     pub drained: Option<pb::DrainRequest>,
     pub timing: Option<pb::Timing>,
     /// Secrets with the values that came in.
@@ -313,6 +316,19 @@ impl Cluster for Service {
         let mut scene = self.write("set_timing", request.request)?;
         scene.timing = request.timing;
         changed(1)
+    }
+
+    async fn read_audit(&self, request: Request<pb::ReadAuditRequest>) -> Reply<pb::ReadAuditReply> {
+        let request = request.into_inner();
+        let mut scene = self.scene()?;
+        scene.audited.push(request);
+        let after = (request.after_revision, request.after_sequence);
+        let behind = |record: &&pb::AuditRecord| (record.revision, record.sequence) > after;
+        // A page of two, whatever is asked for.
+        let records: Vec<_> = scene.audit.iter().filter(behind).take(2).cloned().collect();
+        let more = scene.audit.iter().filter(behind).count() > records.len();
+        let answered_by = "n1".to_owned();
+        Ok(Response::new(pb::ReadAuditReply { records, more, missing: 7, answered_by }))
     }
 
     async fn list_certificates(

@@ -97,6 +97,15 @@ fn check_tells_by_its_status() {
 }
 
 #[test]
+fn an_agent_that_is_cut_off_is_left_for_one_that_is_not() {
+    let (cut_off, whole) = (Fake::start(), Fake::start());
+    cut_off.scene().refusals.push_back(refusal(Code::Unavailable, "no quorum", "MU2002", "106"));
+    let (cut_off, whole) = (cut_off.address.to_string(), whole.address.to_string());
+    let ended = ctl(&["--endpoint", &cut_off, "--endpoint", &whole, "status"]).expect(0);
+    assert!(!ended.stderr.contains("MU2002"), "{}", ended.stderr);
+}
+
+#[test]
 fn check_knows_what_would_not_survive_a_loss() {
     let fake = Fake::start();
     fake.scene().plan.items.push(pb::PlanItem {
@@ -221,6 +230,82 @@ fn events_are_one_object_a_line() {
     assert_eq!(fake.scene().watched.last().unwrap().since_revision, 5);
     fake.ctl(&["service", "history", "web"]).expect(0);
     assert_eq!(fake.scene().watched.last().unwrap().service.as_deref(), Some("web"));
+}
+
+fn record(revision: u64, verb: &str, refused: Option<(&str, &str)>) -> pb::AuditRecord {
+    let actor = pb::Actor {
+        name: "user alice".into(),
+        role: pb::ActorRole::Operator.into(),
+        from: "10.0.0.9".into(),
+        via: "n2".into(),
+    };
+    let outcome = if refused.is_some() { pb::AuditOutcome::Refused } else { pb::AuditOutcome::Applied };
+    let (code, message) = refused.unwrap_or_default();
+    pb::AuditRecord {
+        revision,
+        sequence: 0,
+        time_ms: 1_767_225_600_000,
+        before: revision - 1,
+        actor: Some(actor),
+        verb: verb.into(),
+        target: "orders-db if-revision=41".into(),
+        outcome: outcome.into(),
+        code: code.into(),
+        message: message.into(),
+        count: if refused.is_some() { 12 } else { 1 },
+    }
+}
+
+#[test]
+fn the_audit_trail_is_one_object_a_line_and_fits_the_screen() {
+    let fake = Fake::start();
+    let why = "the services changed since revision 41: orders-db is at 42, which somebody else has applied";
+    fake.scene().audit = vec![
+        record(42, "service apply", None),
+        record(43, "service apply", Some(("MU1021", why))),
+        record(44, "service stop", None),
+    ];
+    let shown = fake.ctl(&["audit", "--since", "41", "-o", "json"]).expect(0).stdout;
+    let lines: Vec<serde_json::Value> =
+        shown.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "page after page");
+    let expected = serde_json::json!({
+        "time": "2026-01-01T00:00:00.000Z", "revision": 43, "sequence": 0, "revision_before": 42,
+        "actor": "user alice", "role": "operator", "from": "10.0.0.9", "via": "n2",
+        "verb": "service apply", "target": "orders-db if-revision=41",
+        "outcome": "refused", "code": "MU1021", "message": why, "count": 12,
+    });
+    assert_eq!(lines[1], expected);
+    assert_eq!(
+        (&lines[0]["code"], &lines[0]["message"]),
+        (&serde_json::Value::Null, &serde_json::Value::Null)
+    );
+    let asked = fake.scene().audited.clone();
+    assert_eq!((asked[0].after_revision, asked[0].after_sequence, asked[0].latest), (41, u32::MAX, false));
+    assert_eq!((asked[1].after_revision, asked[1].after_sequence), (43, 0));
+
+    let ended = fake.ctl(&["audit"]).expect(0);
+    assert!(fake.scene().audited.last().unwrap().latest);
+    assert!(ended.stderr.contains("7 older records"), "{}", ended.stderr);
+    fits(&ended.stdout);
+    insta::assert_snapshot!(ended.stdout);
+}
+
+#[test]
+fn an_empty_audit_trail_is_said_so() {
+    let fake = Fake::start();
+    let ended = fake.ctl(&["audit", "--since", "1h"]).expect(0);
+    assert_eq!((ended.stdout.as_str(), ended.stderr.trim()), ("", "no such records"));
+    let ended = fake.ctl(&["audit", "-o", "json"]).expect(0);
+    assert_eq!(ended.stdout, "");
+    fake.scene().refusals.push_back(refusal(
+        Code::PermissionDenied,
+        "needs the role operator",
+        "MU2030",
+        "77",
+    ));
+    fake.ctl(&["audit"]).expect(77);
+    fake.ctl(&["audit", "--limit", "0"]).expect(64);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::{Actor, RecordedCalls};
 use crate::id::MembershipId;
 use crate::id::{
     BootId, ClusterId, Generation, Incarnation, NodeId, NodeName, Reopens, RequestId, Revision, SecretKeyId,
@@ -20,8 +21,8 @@ pub struct Proposal {
     pub stamp: Stamp,
     /// For applying a retry once.
     pub request: RequestId,
-    /// Who asked, for the audit trail: a user, a node or `muster` itself.
-    pub actor: String,
+    /// Who asked, for the audit trail.
+    pub actor: Actor,
     /// What to do.
     pub command: Command,
 }
@@ -105,6 +106,9 @@ pub enum Command {
     PutSecret(PutSecret),
     /// Removes a secret. Refused while a service uses it, unless `forced`.
     RemoveSecret { name: SecretName, forced: bool },
+
+    /// An agent hands in what it answered without a command: calls that it refused, above all.
+    RecordCalls(RecordedCalls),
 }
 
 /// See [`Command::PutSecret`].

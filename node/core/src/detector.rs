@@ -149,7 +149,7 @@ impl Detector {
                     agent_absent: report.agent_absent,
                     at: now,
                 };
-                watched.reports.insert(reports.voter, reported);
+                watched.report(reports.voter, reported);
             }
         }
     }
@@ -168,7 +168,7 @@ impl Detector {
         if let Refusal::TooYoung { wait } = refusal {
             let age = watched.closing_age().saturating_sub(wait);
             let report = Reported { age, promised: None, agent_absent: Duration::ZERO, at: now };
-            watched.reports.insert(voter, report);
+            watched.report(voter, report);
             watched.ask_again_at.insert(voter, plus(now, wait));
         }
     }
@@ -178,7 +178,7 @@ impl Detector {
     /// What to do now. Repeats what stays unanswered, at a measured pace.
     pub fn poll(&mut self, now: HostInstant) -> Vec<Request> {
         let mut requests = Vec::new();
-        if self.poll_due_in(now).is_zero() {
+        if self.poll_is_due(now) {
             self.polled_at = Some(now);
             requests.push(Request::AskAges { voters: self.membership.voters().into_iter().collect() });
         }
@@ -222,23 +222,37 @@ impl Detector {
     /// Whether the session's lease is older than a third of its TTL: the host is suspect.
     #[must_use]
     pub fn overdue(&self, now: HostInstant, session: SessionId) -> bool {
-        self.health(now, session).is_some_and(|health| health.overdue)
+        let Some(watched) = self.sessions.get(&session) else { return false };
+        watched.lease_age(&self.membership, now).is_some_and(|age| age >= watched.overdue_age())
     }
 
     /// Whether the leader may propose a membership change (R7): every session is known to be in time. A change
     /// restarts all ages and would delay a failover that is under way.
     #[must_use]
     pub fn membership_change_allowed(&self, now: HostInstant) -> bool {
-        self.sessions.values().all(|watched| {
-            let age = watched.lease_age(&self.membership, now);
-            age.is_some_and(|age| age < watched.overdue_age())
-        })
+        self.sessions
+            .values()
+            .all(|watched| watched.majority_within(&self.membership, now, watched.overdue_age()))
     }
 
     fn poll_due_in(&self, now: HostInstant) -> Duration {
         let Some(polled) = self.polled_at else { return Duration::ZERO };
-        let every = (self.timing.ttl() / POLLS_IN_TTL).max(self.ask_again());
-        every.saturating_sub(now.longest_since(polled)).max(self.all_fresh_for(now))
+        self.poll_every().saturating_sub(now.longest_since(polled)).max(self.all_fresh_for(now))
+    }
+
+    /// Whether `poll_due_in` is zero; asked after every input, so the cheap half of the answer comes first.
+    fn poll_is_due(&self, now: HostInstant) -> bool {
+        let Some(polled) = self.polled_at else { return true };
+        if now.longest_since(polled) < self.poll_every() {
+            return false;
+        }
+        let fresh =
+            |watched: &Watched| watched.majority_within(&self.membership, now, watched.ttl() / FRESH_DIVISOR);
+        self.sessions.is_empty() || !self.sessions.values().all(fresh)
+    }
+
+    fn poll_every(&self) -> Duration {
+        (self.timing.ttl() / POLLS_IN_TTL).max(self.ask_again())
     }
 
     /// For how long all leases stay fresh without a further report; nothing while one's age is unknown.
@@ -264,6 +278,9 @@ fn decide(
     now: HostInstant,
     ask_again: Duration,
 ) -> Option<Request> {
+    if watched.is_quiet(now) {
+        return None;
+    }
     // A promise of an earlier boot is worth nothing (R7); the voter is asked again.
     watched.promises.retain(|voter, boot| boots.get(voter) == Some(boot));
     let OpenSession { session, reopens, .. } = watched.open;
@@ -279,7 +296,7 @@ fn decide(
         watched.proposed_at = if may_propose { Some(now) } else { watched.proposed_at };
         return may_propose.then(|| Request::Reopen { session, to: Reopens(reopens.0 + 1) });
     }
-    if watched.majority_expires_in(membership, now) != Some(Duration::ZERO) {
+    if !watched.majority_expired(membership, now) {
         return None;
     }
     let voters = watched.voters_to_ask(membership, now);

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::iter_over_hash_type, clippy::float_arithmetic, clippy::wildcard_enum_match_arm)]
 
+pub mod audit;
 pub mod check;
 pub mod command;
 pub mod control_plane;

@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use imbl::OrdMap;
 
+use crate::audit::AuditTrail;
 use crate::command::{Role, TokenGrant};
 use crate::id::{
     ClusterId, Incarnation, NodeId, NodeName, Revision, SecretName, ServiceName, SessionId, SlotId, UserName,
@@ -72,6 +73,8 @@ pub struct State {
     pub secrets: OrdMap<SecretName, Arc<Secret>>,
     /// What they are encrypted with, oldest first. The keys themselves are never here.
     pub secret_keys: Vec<SecretKey>,
+    /// Who did what.
+    pub audit: AuditTrail,
 }
 
 /// The cluster's identity and settings.

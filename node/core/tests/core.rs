@@ -4,6 +4,8 @@
 
 #[path = "core/apply.rs"]
 mod apply;
+#[path = "core/audit.rs"]
+mod audit;
 #[path = "core/control_plane.rs"]
 mod control_plane;
 #[path = "core/forged.rs"]

@@ -7,15 +7,18 @@
 //! Numbers are big-endian. The tag is the first 16 bytes of BLAKE3, keyed with the session's key, over a
 //! direction byte and everything before the tag: a datagram can't be turned around and sent back.
 //! A receiver finds the key by [`Header::read`] and then opens the datagram; what does not verify is never
-//! answered, so a forger gets nothing amplified. Nothing is allocated, unless an ack carries a voter list.
+//! answered, and what a guard sends is as long as a plain answer to it, so a forger gets nothing amplified: only the
+//! voter list makes an ack longer, and that goes to a heartbeat that verifies and is new. Nothing is allocated, unless an ack carries a voter list.
 
 mod bytes;
+mod rejection;
 
 use std::sync::Arc;
 
 use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, SessionId};
 use muster_core::lease::{Ack, Answer, Closed, Fenced, Heartbeat, Tenure};
 
+pub use self::rejection::{Rejection, Rejections};
 use crate::key::SessionKey;
 use bytes::{Reader, Writer};
 
@@ -28,6 +31,10 @@ const MAGIC: [u8; 2] = *b"Mu";
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 2 + 1 + 1 + 16 + 8 + 8;
 const TAG_BYTES: usize = 16;
+/// An ack without a list: node, voter, boot, number, version of the list and two flags. A heartbeat is filled up to it.
+const ACK_BYTES: usize = HEADER_BYTES + 8 + 8 + 8 + 8 + 16 + 1 + 1 + TAG_BYTES;
+/// `Closed`: node and voter. A `Fenced` is filled up to it.
+const CLOSED_BYTES: usize = HEADER_BYTES + 8 + 8 + TAG_BYTES;
 
 /// What a guard sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +83,12 @@ impl Kind {
         })
     }
 
+    /// Whether guards send it to voters, rather than the other way.
+    #[must_use]
+    pub const fn goes_to_voters(self) -> bool {
+        self.direction() == 1
+    }
+
     /// 1 towards voters, 2 towards guards.
     const fn direction(self) -> u8 {
         match self {
@@ -94,9 +107,12 @@ pub enum DatagramError {
     /// Of another version.
     #[error("a datagram of version {0}")]
     Version(u8),
-    /// Of a kind that this build doesn't know, or that goes the other way.
+    /// Of a kind that this build doesn't know.
     #[error("a datagram of kind {0}")]
     Kind(u8),
+    /// Of a kind that goes the other way.
+    #[error("a datagram of kind {0}, which goes the other way")]
+    Direction(u8),
     /// Too short, too long, or with content that is out of range.
     #[error("a malformed datagram")]
     Malformed,
@@ -142,8 +158,11 @@ pub fn encode_from_guard(message: &FromGuard, key: &SessionKey, buffer: &mut Buf
             writer.u64(heartbeat.seq);
             writer.version(heartbeat.list);
             writer.flag(heartbeat.agent_present);
+            writer.pad(ACK_BYTES - TAG_BYTES);
         }),
-        FromGuard::Fenced(fenced) => seal(Kind::Fenced, &fenced.tenure, key, buffer, |_| {}),
+        FromGuard::Fenced(fenced) => seal(Kind::Fenced, &fenced.tenure, key, buffer, |writer| {
+            writer.pad(CLOSED_BYTES - TAG_BYTES);
+        }),
     }
 }
 
@@ -183,7 +202,7 @@ pub fn open_from_guard(datagram: &[u8], key: &SessionKey) -> Result<FromGuard, D
             agent_present: reader.flag()?,
         })),
         Kind::Fenced => Ok(FromGuard::Fenced(Fenced { tenure })),
-        Kind::Ack | Kind::Closed => Err(DatagramError::Kind(header.kind as u8)),
+        Kind::Ack | Kind::Closed => Err(DatagramError::Direction(header.kind as u8)),
     }
 }
 
@@ -206,7 +225,7 @@ pub fn open_answer(datagram: &[u8], key: &SessionKey) -> Result<Answer, Datagram
             list: if reader.flag()? { Some(Arc::new(reader.list()?)) } else { None },
         })),
         Kind::Closed => Ok(Answer::Closed(Closed { tenure, voter })),
-        Kind::Heartbeat | Kind::Fenced => Err(DatagramError::Kind(header.kind as u8)),
+        Kind::Heartbeat | Kind::Fenced => Err(DatagramError::Direction(header.kind as u8)),
     }
 }
 

@@ -31,6 +31,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
+use crate::datagram::Rejection;
 use crate::kernel;
 use crate::key::SessionKey;
 use crate::launch::{Isolation, Ordinary};
@@ -376,7 +377,9 @@ impl Guard {
             status.remaining_ms = u64::try_from(session.lease.remaining(now).as_millis()).unwrap_or(u64::MAX);
             status.headroom_ms = if session.headroom_ms == u64::MAX { 0 } else { session.headroom_ms };
             status.membership = session.lease.list().membership.id;
-            (status.sent, status.acked, status.rejected) = (session.sent, session.acked, session.rejected);
+            (status.sent, status.acked) = (session.sent, session.acked);
+            status.rejections = session.rejections;
+            status.rejected = Rejection::ALL.iter().map(|kind| session.rejections.of(*kind)).sum();
         }
         status
     }

@@ -15,6 +15,8 @@ use muster_core::id::{BootId, Generation, MembershipId, SessionId, SlotId, TaskN
 use muster_core::lease::Grant;
 use serde::{Deserialize, Serialize};
 
+use crate::datagram::Rejections;
+
 pub use env::EnvText;
 pub use refusal::Refusal;
 pub use task::{Binding, ExitHow, Limits, LogSpec, TaskReport, TaskSpec, TaskState};
@@ -336,8 +338,11 @@ pub struct LeaseStatus {
     pub sent: u64,
     /// Acks accepted in this session.
     pub acked: u64,
-    /// Datagrams that did not verify in this session.
+    /// Datagrams that were passed over in this session.
     pub rejected: u64,
+    /// The same by kind.
+    #[serde(default)]
+    pub rejections: Rejections,
     /// Datagrams that the kernel dropped because the receive buffer was full.
     pub overflowed: u64,
     /// Whether the guard has real-time priority.

@@ -5,19 +5,23 @@ use std::time::Duration;
 use tonic::Request;
 use tonic::metadata::{MetadataMap, MetadataValue};
 
+use muster_core::audit::{Actor, ActorRole};
 use muster_core::id::NodeId;
 use muster_core::state::State;
 
 use super::status::ApiError;
 use crate::security::admission::may_be_member;
+use crate::security::note::CallNote;
 use crate::security::principal::{self, Principal};
 
 /// The metadata key that marks a call as passed on by an agent: it is not passed on again.
-const FORWARDED_KEY: &str = "muster-forwarded";
+pub const FORWARDED_KEY: &str = "muster-forwarded";
 /// The metadata key under which the agent that passes a call on names its caller.
 const ACTOR_KEY: &str = "muster-actor";
 /// The metadata key under which it tells from where that one calls.
 const FROM_KEY: &str = "muster-from";
+/// The metadata key under which it tells as what that one was let in.
+const ROLE_KEY: &str = "muster-role";
 /// How long a call is tried when the caller does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest time that a call is tried.
@@ -26,18 +30,18 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(600);
 const RESERVE: Duration = Duration::from_millis(100);
 
 /// What the metadata and the connection say about a call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Caller {
     /// Who is on the other end of the connection.
     pub who: Principal,
     /// For the audit trail: who it is, or for whom an agent passes the call on.
-    pub actor: String,
-    /// From where that one calls, for the audit trail.
-    pub from: String,
+    pub actor: Actor,
     /// How long the call may take.
     pub timeout: Duration,
     /// Another agent passed it on.
     pub forwarded: bool,
+    /// What the gate wants to know.
+    pub note: CallNote,
 }
 
 impl Caller {
@@ -45,19 +49,24 @@ impl Caller {
     pub fn of<T>(request: &Request<T>) -> Self {
         let metadata = request.metadata();
         let text = |key: &str| metadata.get(key).and_then(|value| value.to_str().ok());
-        let (who, from) = match request.extensions().get::<principal::Caller>() {
-            Some(caller) => {
-                let remote = caller.remote.map(|ip| ip.to_string());
-                (caller.principal.clone(), remote.unwrap_or_else(|| "local socket".to_owned()))
-            }
-            None => (Principal::Stranger, "unknown".to_owned()),
-        };
-        // An agent that passes a call on names the caller; nobody else is asked who they are.
+        let note = request.extensions().get::<CallNote>().cloned().unwrap_or_default();
+        let caller = request.extensions().get::<principal::Caller>();
+        let who = caller.map_or(Principal::Stranger, |caller| caller.principal.clone());
         let forwarded = who.node().is_some() && text(FORWARDED_KEY).is_some();
-        let told = |key: &str| text(key).filter(|_| forwarded).map(str::to_owned);
-        let actor = told(ACTOR_KEY).unwrap_or_else(|| who.to_string());
-        let from = told(FROM_KEY).unwrap_or(from);
-        Self { who, actor, from, timeout: timeout_of(metadata), forwarded }
+        // An agent that passes a call on names the caller; nobody else is asked who they are, nor is a worker.
+        let mut actor = note.actor.clone();
+        if forwarded
+            && note.is_vouched_for
+            && let Some(name) = text(ACTOR_KEY)
+        {
+            actor = Actor {
+                name: name.to_owned(),
+                role: text(ROLE_KEY).and_then(ActorRole::named).unwrap_or(ActorRole::Stranger),
+                from: text(FROM_KEY).unwrap_or_default().to_owned(),
+                via: note.via.clone(),
+            };
+        }
+        Self { who, actor, timeout: timeout_of(metadata), forwarded, note }
     }
 
     /// The node that speaks.
@@ -98,8 +107,9 @@ impl Caller {
         request.set_timeout(self.timeout);
         let metadata = request.metadata_mut();
         metadata.insert(FORWARDED_KEY, MetadataValue::from_static("1"));
-        for (key, text) in [(ACTOR_KEY, &self.actor), (FROM_KEY, &self.from)] {
-            if let Ok(text) = MetadataValue::try_from(text.as_str()) {
+        let Actor { name, role, from, .. } = &self.actor;
+        for (key, text) in [(ACTOR_KEY, name.as_str()), (ROLE_KEY, role.as_str()), (FROM_KEY, from)] {
+            if let Ok(text) = MetadataValue::try_from(text) {
                 metadata.insert(key, text);
             }
         }
@@ -142,6 +152,7 @@ mod tests {
         assert_eq!((parse_timeout(""), parse_timeout("S"), parse_timeout("5x")), (None, None, None));
     }
 
+    /// As the gate hands it on: a call of node n2.
     fn from_node(mut request: Request<()>) -> Request<()> {
         let principal = Principal::Node {
             id: NodeId(2),
@@ -149,22 +160,28 @@ mod tests {
             ends: muster_core::time::Stamp(1),
         };
         let (remote, door) = (Some(std::net::IpAddr::from([10, 0, 0, 2])), principal::Door::Any);
-        request.extensions_mut().insert(principal::Caller { principal, remote, door });
+        request.extensions_mut().insert(principal::Caller { principal, remote, uid: None, door });
+        request.extensions_mut().insert(CallNote::new(Actor::agent("n2"), "n2".to_owned(), true));
         request
     }
 
     #[test]
     fn a_call_that_is_passed_on_keeps_its_caller() {
+        let actor = Actor {
+            name: "operator uid 0".into(),
+            role: ActorRole::Local,
+            from: "local socket uid 0".into(),
+            via: "n2".into(),
+        };
         let caller = Caller {
             who: Principal::Local { uid: 0 },
-            actor: "operator uid 0".into(),
-            from: "local socket".into(),
+            actor: actor.clone(),
             timeout: Duration::from_secs(5),
             forwarded: false,
+            note: CallNote::default(),
         };
         let there = Caller::of(&from_node(caller.forward(())));
-        assert_eq!((there.actor.as_str(), there.forwarded), ("operator uid 0", true));
-        assert_eq!((there.from.as_str(), there.node()), ("local socket", Ok(NodeId(2))));
+        assert_eq!((&there.actor, there.forwarded, there.node()), (&actor, true, Ok(NodeId(2))));
         assert!(there.timeout < caller.timeout, "the answer needs some of the time");
     }
 
@@ -174,9 +191,10 @@ mod tests {
         request.metadata_mut().insert(FORWARDED_KEY, MetadataValue::from_static("1"));
         request.metadata_mut().insert(ACTOR_KEY, MetadataValue::from_static("root"));
         request.metadata_mut().insert(FROM_KEY, MetadataValue::from_static("10.0.0.1"));
+        let alice = Actor { from: "10.0.0.9".into(), ..Actor::from("user alice") };
+        request.extensions_mut().insert(CallNote::new(alice.clone(), "n1".to_owned(), false));
         let caller = Caller::of(&request);
-        assert_eq!((caller.actor.as_str(), caller.forwarded), ("somebody without a certificate", false));
-        assert_eq!(caller.from, "unknown");
+        assert_eq!((&caller.actor, caller.forwarded), (&alice, false));
         assert!(caller.node().is_err());
     }
 

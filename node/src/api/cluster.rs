@@ -6,6 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
 use super::route::{Answer, Client, Kind};
+use super::said::asked;
 use super::{Answers, Api, certificates, plans, reads, secrets};
 
 type Answered<T> = Result<Response<T>, Status>;
@@ -63,7 +64,7 @@ impl Cluster for Api {
     // that are judged on the newest state first go to the leader as a whole.
 
     async fn apply(&self, request: Request<v1::ApplyRequest>) -> Answered<v1::ApplyReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         if !q.dry_run {
             return Ok(Response::new(self.apply_here(&caller, q).await?));
         }
@@ -73,55 +74,55 @@ impl Cluster for Api {
     }
 
     async fn act_on_service(&self, request: Request<v1::ActOnServiceRequest>) -> Answered<v1::ActReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         Ok(Response::new(self.act_on_service_here(&caller, q).await?))
     }
 
     async fn annotate(&self, request: Request<v1::AnnotateRequest>) -> Answered<v1::ActReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         Ok(Response::new(self.annotate_here(&caller, q).await?))
     }
 
     async fn r#move(&self, request: Request<v1::MoveRequest>) -> Answered<v1::ActReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         let call = |mut c: Client, r| async move { c.r#move(r).await };
         let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.move_here(&caller, &state, q).await?))
     }
 
     async fn act_on_node(&self, request: Request<v1::ActOnNodeRequest>) -> Answered<v1::ActReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         let call = |mut c: Client, r| async move { c.act_on_node(r).await };
         let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.act_on_node_here(&caller, &state, q).await?))
     }
 
     async fn drain(&self, request: Request<v1::DrainRequest>) -> Answered<v1::PlanReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         let call = |mut c: Client, r| async move { c.drain(r).await };
         let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.drain_here(&caller, &state, q).await?))
     }
 
     async fn create_token(&self, request: Request<v1::CreateTokenRequest>) -> Answered<v1::CreateTokenReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         Ok(Response::new(self.create_token_here(&caller, q).await?))
     }
 
     async fn revoke_token(&self, request: Request<v1::RevokeTokenRequest>) -> Answered<v1::ActReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         Ok(Response::new(self.revoke_token_here(&caller, q).await?))
     }
 
     async fn transfer_leader(&self, request: Request<v1::HandOverRequest>) -> Answered<v1::ActReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         let call = |mut c: Client, r| async move { c.transfer_leader(r).await };
         let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.transfer_leader_here(&state, &q).await?))
     }
 
     async fn set_timing(&self, request: Request<v1::SetTimingRequest>) -> Answered<v1::ActReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         Ok(Response::new(self.set_timing_here(&caller, q).await?))
     }
 
@@ -138,7 +139,7 @@ impl Cluster for Api {
     }
 
     async fn issue_user(&self, request: Request<v1::IssueUserRequest>) -> Answered<v1::IssuedUser> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         let call = |mut c: Client, r| async move { c.issue_user(r).await };
         let _state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.issue_user_here(&caller, q).await?))
@@ -148,7 +149,7 @@ impl Cluster for Api {
         &self,
         request: Request<v1::RenewCertificateRequest>,
     ) -> Answered<v1::IssuedUser> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         let q = self.for_caller(&caller, q)?;
         let call = |mut c: Client, r| async move { c.renew_certificate(r).await };
         let _state = here!(self.at_leader(&caller, Kind::Act, &q, call));
@@ -156,7 +157,7 @@ impl Cluster for Api {
     }
 
     async fn remove_user(&self, request: Request<v1::RemoveUserRequest>) -> Answered<v1::ActReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         Ok(Response::new(self.remove_user_here(&caller, q).await?))
     }
 
@@ -164,7 +165,7 @@ impl Cluster for Api {
         &self,
         request: Request<v1::RevokeCertificatesRequest>,
     ) -> Answered<v1::ActReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         let call = |mut c: Client, r| async move { c.revoke_certificates(r).await };
         let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.revoke_certificates_here(&caller, &state, q).await?))
@@ -174,7 +175,7 @@ impl Cluster for Api {
         &self,
         request: Request<v1::RotateAuthorityRequest>,
     ) -> Answered<v1::RotateAuthorityReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         let call = |mut c: Client, r| async move { c.rotate_authority(r).await };
         let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.rotate_here(&caller, &state, q).await?))
@@ -190,14 +191,14 @@ impl Cluster for Api {
     }
 
     async fn put_secret(&self, request: Request<v1::PutSecretRequest>) -> Answered<v1::PutSecretReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         let call = |mut c: Client, r| async move { c.put_secret(r).await };
         let _state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.put_secret_here(&caller, q).await?))
     }
 
     async fn remove_secret(&self, request: Request<v1::RemoveSecretRequest>) -> Answered<v1::ActReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         Ok(Response::new(self.remove_secret_here(&caller, q).await?))
     }
 
@@ -205,10 +206,19 @@ impl Cluster for Api {
         &self,
         request: Request<v1::RotateSecretKeyRequest>,
     ) -> Answered<v1::ActReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         let call = |mut c: Client, r| async move { c.rotate_secret_key(r).await };
         let _state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.rotate_secret_key_here(&caller, q).await?))
+    }
+
+    // ---- who did what -----------------------------------------------------------------------------------------
+
+    async fn read_audit(&self, request: Request<v1::ReadAuditRequest>) -> Answered<v1::ReadAuditReply> {
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let call = |mut c: Client, r| async move { c.read_audit(r).await };
+        let state = here!(self.at_leader(&caller, Kind::Read { stale: q.stale }, &q, call));
+        Ok(Response::new(self.read_audit_here(&state, &q).await))
     }
 
     // ---- what would happen --------------------------------------------------------------------------------
@@ -228,7 +238,7 @@ impl Cluster for Api {
     }
 
     async fn rebalance(&self, request: Request<v1::RebalanceRequest>) -> Answered<v1::PlanReply> {
-        let (caller, q) = (Caller::of(&request), request.into_inner());
+        let (caller, q) = asked(request);
         let call = |mut c: Client, r| async move { c.rebalance(r).await };
         let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
         Ok(Response::new(self.rebalance_here(&caller, &state, &q).await?))

@@ -4,6 +4,7 @@
 //! if it could be a member of Raft, for members hold the CA's key and are trusted anyway. What the leader decides, only
 //! the leader proposes.
 
+use muster_core::audit::Actor;
 use muster_core::command::{Command, NewCertificate};
 use muster_core::id::NodeId;
 
@@ -31,6 +32,7 @@ fn speaker(command: &Command) -> Speaker {
         Command::Stopped(stopped) => Speaker::Node(stopped.node),
         Command::Observe(seen) => Speaker::Node(seen.node),
         Command::HoldSecretKey { node, .. } => Speaker::Node(*node),
+        Command::RecordCalls(told) => Speaker::Node(told.node),
         // A member of Raft asks for another node too, when that one has asked it.
         Command::IssueCertificate(NewCertificate::Node { .. } | NewCertificate::User { .. })
         | Command::AddNode(_)
@@ -69,12 +71,12 @@ impl Api {
         &self,
         caller: &Caller,
         command: &Command,
-    ) -> Result<Option<String>, ApiError> {
+    ) -> Result<Option<Actor>, ApiError> {
         let state = self.state();
         let sender = caller.node()?;
         let about = |whom: String| ApiError::SpeaksForAnother { who: state.name_of(sender), whom };
         match speaker(command) {
-            Speaker::Node(node) if node == sender => Ok(Some(format!("node {}", state.name_of(sender)))),
+            Speaker::Node(node) if node == sender => Ok(Some(Actor::agent(&state.name_of(sender)))),
             Speaker::Node(node) => Err(about(format!("node {}", state.name_of(node)))),
             Speaker::Caller if may_be_member(&state, sender) => Ok(None),
             Speaker::Caller => Err(about("its callers".to_owned())),

@@ -1,5 +1,6 @@
 //! Hosts that ask to be let in, or to come back: the only calls that need no certificate.
 
+use muster_core::audit::Actor;
 use muster_core::command::{AddNode, Command, NewCertificate};
 use muster_core::id::{CertificateId, NodeId, NodeName, RequestId};
 use muster_core::refusal::Refusal;
@@ -14,6 +15,7 @@ use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
 use super::route::{Answer, Kind};
+use super::said::asked;
 use super::status::ApiError;
 use super::{Api, convert};
 use crate::security::issue::{self, issued_to_proto};
@@ -28,13 +30,12 @@ pub fn proven(request: &[u8], token: &str) -> Vec<u8> {
 #[tonic::async_trait]
 impl Joining for Api {
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::JoinReply>, Status> {
-        let caller = Caller::of(&request);
+        let (caller, request) = asked(request);
         if caller.is_stranger() {
             self.handles.joins.take().inspect_err(|error| {
-                self.handles.rejections.call(&caller.who, &caller.from, "Join", error);
+                self.handles.rejections.call(&caller.who, &caller.actor.from, "Join", error);
             })?;
         }
-        let request = request.into_inner();
         let answer = self.route(&caller, Kind::Act, |node| {
             let joining = self.handles.peers.joining(node);
             let message = caller.forward(request.clone());
@@ -57,7 +58,8 @@ impl Api {
             return Err(Refusal::TokenUnknown.into());
         }
         let hash = token::hash(&request.token);
-        let actor = Caller { actor: format!("joining node {}", request.name), ..caller.clone() };
+        let actor = Actor { name: format!("joining node {}", request.name), ..caller.actor.clone() };
+        let actor = Caller { actor, ..caller.clone() };
         let command = match &request.returning {
             None => Self::entry_of_new_node(&request, hash)?,
             Some(returning) => self.entry_of_returning_node(&request, returning, hash)?,

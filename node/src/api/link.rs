@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use muster_core::audit::Actor;
 use muster_core::command::{Command, NewCertificate, Proposal};
 use muster_core::id::{CertificateId, MembershipId, NodeId, Reopens, RequestId, Revision, SessionId};
 use muster_core::lease::voter::{CloseRequest, Refusal as NoPromise};
@@ -12,6 +13,7 @@ use muster_tls::Subject;
 use tonic::{Request, Response, Status};
 
 use super::caller::Caller;
+use super::said::asked;
 use super::status::ApiError;
 use super::{Answers, Api};
 use crate::peers::sender;
@@ -145,7 +147,9 @@ impl NodeLink for Api {
         let request = request.into_inner();
         self.check_member(&caller, request.sender.as_ref())?;
         let node = caller.node()?;
-        let actor = Caller { actor: format!("node {}", self.state().name_of(node)), ..caller };
+        let actor = Actor { via: self.handles.name.to_string(), ..Actor::agent(&self.state().name_of(node)) };
+        let actor = Actor { from: caller.note.actor.from.clone(), ..actor };
+        let actor = Caller { actor, ..caller };
         let command = Command::IssueCertificate(NewCertificate::Node { node, token_hash: None });
         let reply = self.submit(&actor, RequestId::default(), command).await?;
         let state = self.state_at(&actor, reply.revision).await?;
@@ -159,8 +163,7 @@ impl NodeLink for Api {
         &self,
         request: Request<v1::GetSecretsRequest>,
     ) -> Result<Response<v1::GetSecretsReply>, Status> {
-        let caller = Caller::of(&request);
-        let request = request.into_inner();
+        let (caller, request) = asked(request);
         self.check_member(&caller, request.sender.as_ref())?;
         Ok(Response::new(self.secrets_for(&caller, request).await?))
     }
@@ -169,8 +172,7 @@ impl NodeLink for Api {
         &self,
         request: Request<v1::GetSecretKeyRequest>,
     ) -> Result<Response<v1::GetSecretKeyReply>, Status> {
-        let caller = Caller::of(&request);
-        let request = request.into_inner();
+        let (caller, request) = asked(request);
         self.check_member(&caller, request.sender.as_ref())?;
         Ok(Response::new(self.secret_key_for(&caller, &request)?))
     }

@@ -172,7 +172,7 @@ impl Api {
             // A wish that is there already changes nothing, so that a retry needs no request id.
             match self.submit(caller, RequestId::default(), command).await {
                 Ok(reply) => answer.revision = reply.revision.0,
-                Err(ApiError::Refused(refusal)) => {
+                Err(ApiError::Judged(refusal)) => {
                     answer.summary.push_str(&format!("; {slot} stays: {refusal}"));
                 }
                 Err(error) => return Err(error),

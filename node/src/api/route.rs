@@ -27,7 +27,7 @@ use crate::raft::ReadError;
 const ACT_GRACE: Duration = Duration::from_millis(1500);
 /// How long a call waits for a leader: longer than an election, short enough for somebody who looks at a
 /// broken cluster.
-const LEADER_WAIT: Duration = Duration::from_millis(1500);
+pub(super) const LEADER_WAIT: Duration = Duration::from_millis(1500);
 /// How long a leader may take to hear from a quorum.
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two tries.

@@ -62,7 +62,7 @@ impl Api {
             let put = PutSecret { name: name.clone(), key, sealed, how };
             match self.submit(caller, id, Command::PutSecret(put)).await {
                 // A retry under the same id would get the same answer again.
-                Err(ApiError::Refused(Refusal::StaleSecretKey)) if tried < TRIES && id.client == 0 => {}
+                Err(ApiError::Judged(Refusal::StaleSecretKey)) if tried < TRIES && id.client == 0 => {}
                 Err(error) => return Err(error),
                 Ok(reply) => {
                     let state = self.state_at(caller, reply.revision).await?;

@@ -16,12 +16,18 @@ pub const EXIT_KEY: &str = "muster-exit";
 /// The metadata key under which an agent that is not the leader names the one that is, by its node id.
 pub const LEADER_KEY: &str = "muster-leader";
 
+/// The metadata key of a refusal that stands in the log, so that nobody records it again.
+pub const JUDGED_KEY: &str = "muster-judged";
+
 /// Why a call was not answered, beyond what the replicated state refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
     /// The replicated state refuses it, or would.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The replicated state has refused it: that stands in the log.
+    #[error(transparent)]
+    Judged(Refusal),
     /// There is no leader yet; an election takes less than a second.
     #[error("there is no leader yet, try again: {0}")]
     NoLeader(String),
@@ -189,7 +195,7 @@ impl ApiError {
     #[must_use]
     pub fn code(&self) -> &str {
         match self {
-            Self::Refused(refusal) => refusal.code(),
+            Self::Refused(refusal) | Self::Judged(refusal) => refusal.code(),
             Self::NoLeader(_) => "MU2001",
             Self::NoQuorum { .. } => "MU2002",
             Self::Invalid(_) => "MU2003",
@@ -221,7 +227,7 @@ impl ApiError {
 
     pub(super) fn facts(&self) -> Facts {
         let (grpc, exit) = match self {
-            Self::Refused(refusal) => of_class(refusal.class()),
+            Self::Refused(refusal) | Self::Judged(refusal) => of_class(refusal.class()),
             Self::NoLeader(_) | Self::NotLeader { .. } | Self::NotHeardYet(_) | Self::NoSecretKey(_) => {
                 (Code::Unavailable, 75)
             }
@@ -248,7 +254,7 @@ impl ApiError {
             Self::Internal(_) => (Code::Internal, 1),
         };
         let hint = match self {
-            Self::Refused(refusal) => remedy::of_refusal(refusal),
+            Self::Refused(refusal) | Self::Judged(refusal) => remedy::of_refusal(refusal),
             Self::NameOfLostNode(name) => format!(
                 "if this is that host, installed anew, run 'musterctl node remove {name}' first; else set another [node] name"
             ),
@@ -281,6 +287,9 @@ impl From<ApiError> for Status {
         put(CODE_KEY, &facts.code);
         put(HINT_KEY, &facts.hint);
         put(EXIT_KEY, &facts.exit.to_string());
+        if matches!(error, ApiError::Judged(_) | ApiError::NameOfLostNode(_)) {
+            put(JUDGED_KEY, "1");
+        }
         if let ApiError::NotLeader { leader: Some(leader), .. } = &error {
             put(LEADER_KEY, &leader.to_string());
         }

@@ -10,6 +10,7 @@ use muster_proto::v1;
 
 use super::Api;
 use super::caller::Caller;
+use super::route::LEADER_WAIT;
 use super::status::ApiError;
 use crate::submit::SubmitError;
 
@@ -22,12 +23,32 @@ impl Api {
         command: Command,
     ) -> Result<Reply, ApiError> {
         let submitted = self.handles.proposer.submit_for(&caller.actor, request, command, caller.timeout);
-        match submitted.await {
+        let outcome = tokio::select! {
+            outcome = submitted => outcome,
+            // Under its request id it is applied once, however often it is tried, here or elsewhere.
+            lost = self.quorum_is_lost() => return Err(lost),
+        };
+        match outcome {
             Ok(reply) => Ok(reply),
-            Err(SubmitError::Refused(refusal)) => Err(refusal.into()),
+            Err(SubmitError::Refused(refusal)) => Err(ApiError::Judged(refusal)),
             Err(SubmitError::Unavailable(why)) => {
                 tracing::debug!(why, "a write was not taken in time");
                 Err(self.why_no_leader().await)
+            }
+        }
+    }
+
+    /// Returns once this agent has known no leader for a while and reaches no majority. A leader that was cut off would
+    /// hold on to a write until its caller gives up; another agent may take it at once.
+    async fn quorum_is_lost(&self) -> ApiError {
+        loop {
+            tokio::time::sleep(LEADER_WAIT).await;
+            if self.handles.raft.status().leader.is_some() {
+                continue;
+            }
+            let why = self.why_no_leader().await;
+            if matches!(why, ApiError::NoQuorum { .. }) {
+                return why;
             }
         }
     }

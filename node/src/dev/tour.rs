@@ -35,6 +35,9 @@ pub(super) async fn play(cluster: &mut DevCluster, client: &Client) -> Result<()
     for leads in [true, false] {
         host = crash_round(cluster, client, &host, leads, &mut gaps).await?;
     }
+    if cluster.network().is_some() {
+        host = cut_round(cluster, client, &host, &mut gaps).await?;
+    }
     drain_round(cluster, client, &host, &mut gaps).await?;
     cluster.check()?;
     conclude(cluster, &gaps)
@@ -80,6 +83,11 @@ async fn crash_round(
     let gap = report(&format!("{host} ({role}) crashed"), &old, &new, gaps)?;
     say(&format!("  {SERVICE} runs on {} {} ms later", new.node, gap.as_millis()));
     cluster.start_again(host)?;
+    come_back(cluster, client, host).await
+}
+
+/// Waits until the host is in the cluster again; where the service runs then.
+async fn come_back(cluster: &DevCluster, client: &Client, host: &str) -> Result<String, DevError> {
     let nodes = cluster.size();
     client
         .until(STEP_TIMEOUT, "the host to be back", |s| {
@@ -90,6 +98,34 @@ async fn crash_round(
     let now = wait_running(client).await?;
     wait_stamped(cluster, &now).await?;
     Ok(now)
+}
+
+/// Cuts the host of the service off: it lives on, and nobody can tell it to stop. Returns where the service runs
+/// once the host is back.
+async fn cut_round(
+    cluster: &DevCluster,
+    client: &Client,
+    host: &str,
+    gaps: &mut Vec<Gap>,
+) -> Result<String, DevError> {
+    let Some(network) = cluster.network() else { return Ok(host.to_owned()) };
+    say(&format!("cutting {host} off from all others ..."));
+    let before = runs(cluster)?.len();
+    let cut_ns = stamp::monotonic_ns();
+    network.cut(host)?;
+    let (old, new) = next_run(cluster, before).await?;
+    let outage = Duration::from_nanos(new.first_ns.saturating_sub(cut_ns));
+    gaps.push(Gap { what: format!("{host} cut off (from the cut)"), gap: outage });
+    say(&format!("  {SERVICE} runs on {} {} ms after the cut", new.node, outage.as_millis()));
+    let margin = report("  its copy was dead before the new one by", &old, &new, gaps)?;
+    let alive = Duration::from_nanos(old.last_ns.saturating_sub(cut_ns));
+    say(&format!(
+        "  the copy on {host} was ended {} ms after the cut, {:.1} ms before the new one began",
+        alive.as_millis(),
+        millis(margin)
+    ));
+    network.heal(host)?;
+    come_back(cluster, client, host).await
 }
 
 /// Running is not yet stamping: a copy that is killed before its first stamp leaves nothing to measure from.
@@ -110,7 +146,7 @@ async fn make_leader(cluster: &DevCluster, client: &Client, host: &str, leads: b
     if is_so(&client.status().await?.leader) {
         return Ok(());
     }
-    let other = cluster.nodes().iter().map(super::cluster::DevNode::name).find(|n| *n != host);
+    let other = cluster.nodes().iter().map(super::node::DevNode::name).find(|n| *n != host);
     let to = if leads { Some(host) } else { other };
     client.transfer_leader(to.unwrap_or_default()).await?;
     client.until(STEP_TIMEOUT, "the leadership to move", |s| is_so(&s.leader)).await.map(|_| ())

@@ -8,6 +8,8 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
+use muster_guard::datagram::Rejection;
+use muster_guard::protocol::LeaseStatus;
 use muster_tls::Certificate;
 
 use crate::api;
@@ -20,12 +22,17 @@ const MEBIBYTE: f64 = 1_048_576.0;
 
 pub(super) async fn render(State(handles): State<Handles>) -> impl IntoResponse {
     let status = api::local_status(&handles).await;
+    // Without an answer of the guard its series are missing, as they should be.
+    let lease = handles.agent.status().await.lease;
     let recorder = PrometheusBuilder::new().build_recorder();
     metrics::with_local_recorder(&recorder, || {
         describe();
         raft(&handles);
         cluster(&status);
         agent(&handles);
+        if let Some(lease) = &lease {
+            guard(lease);
+        }
     });
     ([(CONTENT_TYPE, TEXT_FORMAT)], recorder.handle().render())
 }
@@ -53,7 +60,19 @@ fn describe() {
     describe_gauge!("muster_node_memory_used_bytes", "Memory reserved on a node.");
     describe_counter!("muster_heartbeats_answered_total", "Heartbeats that this voter answered.");
     describe_counter!("muster_heartbeats_rejected_total", "Datagrams that did not verify.");
+    describe_counter!(
+        "muster_heartbeat_rejected_total",
+        "Datagrams that were passed over without an answer, by the half of the lease that got them, and why."
+    );
+    describe_counter!(
+        "muster_heartbeat_overflowed_total",
+        "Datagrams that the kernel dropped because a receive buffer was full."
+    );
     describe_counter!("muster_refused_total", "Connections and calls that were refused, by reason.");
+    describe_counter!(
+        "muster_audit_summed_calls_total",
+        "Refused calls that the audit trail has as a number only, because they were too many."
+    );
     describe_gauge!(
         "muster_certificate_end_timestamp_seconds",
         "When this node's certificate ends, and the earliest end of a trusted CA."
@@ -99,8 +118,16 @@ fn cluster(status: &muster_proto::v1::ClusterStatus) {
 fn agent(handles: &Handles) {
     let counters = handles.acks.counters();
     counter!("muster_heartbeats_answered_total").absolute(counters.answered.load(Ordering::Relaxed));
-    counter!("muster_heartbeats_rejected_total").absolute(counters.rejected.load(Ordering::Relaxed));
+    let kinds = Rejection::ALL.iter();
+    let all: u64 = kinds.clone().map(|kind| counters.rejected(*kind)).sum();
+    counter!("muster_heartbeats_rejected_total").absolute(all);
+    for kind in kinds {
+        rejected_heartbeats("voter", *kind, counters.rejected(*kind));
+    }
+    let overflowed = counters.overflowed.load(Ordering::Relaxed);
+    counter!("muster_heartbeat_overflowed_total", "half" => "voter").absolute(overflowed);
     counter!("muster_history_dropped_events_total").absolute(handles.history.dropped());
+    counter!("muster_audit_summed_calls_total").absolute(handles.recorder.summed());
     for (reason, count) in handles.rejections.counts() {
         counter!("muster_refused_total", "reason" => reason).absolute(count);
     }
@@ -118,6 +145,18 @@ fn agent(handles: &Handles) {
     if let Some(least) = known.map(|health| health.headroom).min() {
         gauge!("muster_lease_headroom_min_seconds").set(least.as_secs_f64());
     }
+}
+
+/// What the guard counted: of its current session, from its own socket.
+fn guard(lease: &LeaseStatus) {
+    for kind in Rejection::ALL {
+        rejected_heartbeats("guard", *kind, lease.rejections.of(*kind));
+    }
+    counter!("muster_heartbeat_overflowed_total", "half" => "guard").absolute(lease.overflowed);
+}
+
+fn rejected_heartbeats(half: &'static str, kind: Rejection, count: u64) {
+    counter!("muster_heartbeat_rejected_total", "half" => half, "reason" => kind.as_str()).absolute(count);
 }
 
 fn flag(is: bool) -> f64 {

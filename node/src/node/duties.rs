@@ -212,7 +212,7 @@ pub(super) async fn hand_over_authority(
             Err(_) => return false,
         }
         let command = Command::AddAuthority(new.clone());
-        match proposer.submit_for("muster", request, command, SUBMIT_TIMEOUT).await {
+        match proposer.submit_for(&"muster".into(), request, command, SUBMIT_TIMEOUT).await {
             Ok(_) => break,
             Err(SubmitError::Refused(refusal)) => {
                 tracing::error!(%refusal, "the cluster has no CA");

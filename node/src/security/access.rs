@@ -41,6 +41,7 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("/muster.v1.Cluster/RemoveSecret", Operator),
     ("/muster.v1.Cluster/RotateSecretKey", Admin),
     ("/muster.v1.Cluster/Logs", Operator),
+    ("/muster.v1.Cluster/ReadAudit", Operator),
     ("/muster.v1.Cluster/Apply", Operator),
     ("/muster.v1.Cluster/ActOnService", Operator),
     ("/muster.v1.Cluster/Annotate", Operator),
@@ -71,6 +72,74 @@ pub const METHODS: &[(&str, Needs)] = &[
     ("/muster.v1.Raft/InstallSnapshot", Member),
     ("/muster.v1.Raft/TransferLeader", Member),
 ];
+
+/// Those that need more than looking but change nothing: a refused one is in the audit trail only when the caller may
+/// not make it at all.
+const READS: &[&str] = &[
+    "/muster.v1.Cluster/Logs",
+    "/muster.v1.Cluster/ReadAudit",
+    "/muster.v1.Cluster/ListTokens",
+    "/muster.v1.Cluster/ListSecrets",
+];
+/// Others of which every refusal is recorded: they make somebody a member, hand out what is secret, or let a node write.
+const DELICATE: &[&str] = &[
+    "/muster.v1.NodeLink/Forward",
+    "/muster.v1.Joining/Join",
+    "/muster.v1.Cluster/RenewCertificate",
+    "/muster.v1.NodeLink/GetSecrets",
+    "/muster.v1.NodeLink/GetSecretKey",
+];
+/// Changes that are no command, so that a successful one is recorded too.
+const WITHOUT_COMMAND: &[&str] = &["/muster.v1.Cluster/TransferLeader"];
+
+/// Whether every refusal of this is in the audit trail, not only that of a caller who may not make the call at all.
+#[must_use]
+pub fn is_recorded(path: &str) -> bool {
+    DELICATE.contains(&path)
+        || matches!(needs(path), Some(Operator | OwnNode | Admin)) && !READS.contains(&path)
+}
+
+/// Whether a change leaves no command in the log.
+#[must_use]
+pub fn is_without_command(path: &str) -> bool {
+    WITHOUT_COMMAND.contains(&path)
+}
+
+/// What a method is called in the audit trail while its message is not read.
+#[must_use]
+pub fn verb_of(path: &str) -> &str {
+    let method = path.rsplit('/').next().unwrap_or(path);
+    match method {
+        "Apply" => "service apply",
+        "ActOnService" => "service",
+        "Annotate" => "service annotate",
+        "Move" => "move",
+        "ActOnNode" => "node",
+        "Drain" => "drain",
+        "TransferLeader" => "raft transfer-leader",
+        "Rebalance" => "rebalance",
+        "ListTokens" => "token list",
+        "CreateToken" => "token create",
+        "RevokeToken" => "token revoke",
+        "SetTiming" => "cluster set",
+        "IssueUser" => "user create",
+        "RemoveUser" => "user remove",
+        "RevokeCertificates" => "cert revoke",
+        "RotateAuthority" => "cert rotate-ca",
+        "RenewCertificate" => "cert renew",
+        "ListSecrets" => "secret list",
+        "PutSecret" => "secret set",
+        "RemoveSecret" => "secret remove",
+        "RotateSecretKey" => "secret rotate-key",
+        "GetSecrets" => "secret read",
+        "GetSecretKey" => "secret read-key",
+        "ReadAudit" => "audit",
+        "Logs" => "service logs",
+        "Forward" => "forward",
+        "Join" => "join",
+        _ => path,
+    }
+}
 
 /// What a method needs; none when there is no such method.
 #[must_use]
@@ -125,5 +194,16 @@ mod tests {
         assert_eq!(declared, listed);
         assert_eq!(listed.len(), METHODS.len(), "a method stands there twice");
         assert_eq!(needs("/muster.v1.Cluster/Unheard"), None);
+    }
+
+    #[test]
+    fn the_audit_trail_knows_changes_from_reads() {
+        for path in READS.iter().chain(DELICATE).chain(WITHOUT_COMMAND) {
+            assert!(needs(path).is_some(), "{path}");
+        }
+        assert!(is_recorded("/muster.v1.Cluster/Apply") && is_recorded("/muster.v1.Joining/Join"));
+        assert!(!is_recorded("/muster.v1.Cluster/GetStatus") && !is_recorded("/muster.v1.Cluster/Logs"));
+        assert_eq!(verb_of("/muster.v1.Cluster/CreateToken"), "token create");
+        assert_eq!(verb_of("/muster.v1.Raft/Vote"), "/muster.v1.Raft/Vote");
     }
 }

@@ -6,27 +6,35 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use muster_core::audit::Actor;
 use muster_core::command::{Role, UserRole};
 use muster_core::id::NodeId;
 use muster_core::state::State;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::transport::server::UdsConnectInfo;
+use tonic::{Code, Status};
 use tower::{Layer, Service};
 
 use super::access::{self, Needs};
 use super::admission::{admit, may_be_member};
+use super::note::CallNote;
 use super::principal::{Caller, Door, Principal};
+use super::recorder::{AnsweredCall, Recorder};
 use super::rejections::Rejections;
-use crate::api::status::ApiError;
+use crate::api::FORWARDED_KEY;
+use crate::api::status::{ApiError, CODE_KEY, JUDGED_KEY};
 use crate::clock;
 
 /// How many calls a user may have under way on one agent; what is more waits for nobody and is refused.
 const CALLS_OF_A_USER: usize = 1024;
 /// How many calls all strangers together may have under way: each is a try to join.
 const CALLS_OF_STRANGERS: usize = 16;
+/// How the methods of Raft begin; they have no places to hold, as only other agents call them.
+const RAFT: &str = "/muster.v1.Raft/";
+/// The header of an answer that is nothing but a status.
+const GRPC_STATUS: &str = "grpc-status";
 
 /// The table, the state, and this node. Cheap to clone.
 #[derive(Clone)]
@@ -34,6 +42,7 @@ pub struct Gate {
     me: NodeId,
     state: watch::Receiver<Arc<State>>,
     rejections: Rejections,
+    recorder: Recorder,
     /// The user that the agent runs as: it may do to itself what it likes.
     own_uid: u32,
     places: Arc<Mutex<HashMap<Principal, Arc<Semaphore>>>>,
@@ -42,9 +51,14 @@ pub struct Gate {
 impl Gate {
     /// The gate of this node.
     #[must_use]
-    pub fn new(me: NodeId, state: watch::Receiver<Arc<State>>, rejections: Rejections) -> Self {
+    pub fn new(
+        me: NodeId,
+        state: watch::Receiver<Arc<State>>,
+        rejections: Rejections,
+        recorder: Recorder,
+    ) -> Self {
         let own_uid = nix::unistd::geteuid().as_raw();
-        Self { me, state, rejections, own_uid, places: Arc::default() }
+        Self { me, state, rejections, recorder, own_uid, places: Arc::default() }
     }
 
     /// Whoever is at the other end of the connection.
@@ -58,7 +72,45 @@ impl Gate {
             Some(uid) => Principal::Local { uid },
             None => Principal::Stranger,
         };
-        Caller { principal, remote: None, door: Door::Any }
+        Caller { principal, remote: None, uid, door: Door::Any }
+    }
+
+    /// What goes with the call for the audit trail.
+    fn note(&self, caller: &Caller, is_passed_on: bool) -> CallNote {
+        let state = self.state.borrow();
+        let (own, peer) = (state.name_of(self.me), caller.principal.node().map(|node| state.name_of(node)));
+        let name = peer.as_ref().map_or_else(|| caller.principal.to_string(), |peer| format!("node {peer}"));
+        let via = peer.filter(|_| is_passed_on).unwrap_or_else(|| own.clone());
+        let actor = Actor { name, role: caller.principal.role(), from: caller.from(), via: own };
+        let speaker = caller.principal.node().filter(|_| is_passed_on);
+        let is_vouched_for = speaker.is_some_and(|node| may_be_member(&state, node));
+        CallNote::new(actor, via, is_vouched_for)
+    }
+
+    fn record(&self, note: &CallNote, path: &str, refused: Option<(String, String)>) {
+        let said = note.said();
+        let verb = said.as_ref().map_or_else(|| access::verb_of(path), |said| said.verb).to_owned();
+        let (actor, before) = (note.actor.clone(), self.state.borrow().revision);
+        let target = said.map(|said| said.target).unwrap_or_default();
+        self.recorder.take(AnsweredCall { actor, verb, target, refused, before });
+    }
+
+    /// A handler has answered: what it refused is recorded, unless that stands in the log already.
+    fn answered<B>(&self, note: &CallNote, path: &str, response: &Response<B>) {
+        let text = |key: &str| response.headers().get(key).and_then(|value| value.to_str().ok());
+        let Some(code) = text(CODE_KEY) else {
+            // A status without our code is the transport's; a good answer has its status behind it.
+            if access::is_without_command(path) && text(GRPC_STATUS).is_none() {
+                self.record(note, path, None);
+            }
+            return;
+        };
+        let status = Status::from_header_map(response.headers());
+        let is_refusal = status.as_ref().is_some_and(|status| is_refusal(status.code()));
+        if is_refusal && text(JUDGED_KEY).is_none() {
+            let message = status.map(|status| status.message().to_owned()).unwrap_or_default();
+            self.record(note, path, Some((code.to_owned(), message)));
+        }
     }
 
     fn judge(&self, caller: &Caller, path: &str) -> Result<(), ApiError> {
@@ -127,6 +179,14 @@ impl Gate {
     }
 }
 
+/// Whether somebody was refused, rather than not served for the moment.
+fn is_refusal(code: Code) -> bool {
+    !matches!(
+        code,
+        Code::Unavailable | Code::DeadlineExceeded | Code::Internal | Code::Unknown | Code::Cancelled
+    )
+}
+
 /// Whether a node was let in as a worker.
 fn is_worker(state: &State, id: NodeId) -> bool {
     state.nodes.get(&id).is_some_and(|node| node.role == Role::Worker)
@@ -163,21 +223,40 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let caller = self.gate.caller(&request);
-        let path = request.uri().path();
-        let judged = self.gate.judge(&caller, path).and_then(|()| self.gate.place(&caller.principal));
+        let path = request.uri().path().to_owned();
+        let is_passed_on = request.headers().contains_key(FORWARDED_KEY);
+        let judged = self.gate.judge(&caller, &path).and_then(|()| self.gate.place(&caller.principal));
         match judged {
-            Ok(place) => {
+            // Raft calls all the time, as itself: there is nothing to note.
+            Ok(_) if path.starts_with(RAFT) => {
                 request.extensions_mut().insert(caller);
+                Box::pin(self.inner.call(request))
+            }
+            Ok(place) => {
+                let note = self.gate.note(&caller, is_passed_on);
+                let is_watched = access::is_recorded(&path) && !note.is_vouched_for;
+                request.extensions_mut().insert(caller);
+                request.extensions_mut().insert(note.clone());
                 let answer = self.inner.call(request);
+                let gate = self.gate.clone();
                 Box::pin(async move {
                     let _place = place;
-                    answer.await
+                    let answer = answer.await;
+                    if is_watched && let Ok(response) = &answer {
+                        gate.answered(&note, &path, response);
+                    }
+                    answer
                 })
             }
             Err(error) => {
-                let from = caller.remote.map_or_else(|| "this host".to_owned(), |ip| ip.to_string());
-                self.gate.rejections.call(&caller.principal, &from, path, &error);
-                Box::pin(std::future::ready(Ok(Status::from(error).into_http())))
+                let note = self.gate.note(&caller, is_passed_on);
+                self.gate.rejections.call(&caller.principal, &note.actor.from, &path, &error);
+                let status = Status::from(error.clone());
+                if is_refusal(status.code()) {
+                    let refused = (error.code().to_owned(), error.to_string());
+                    self.gate.record(&note, &path, Some(refused));
+                }
+                Box::pin(std::future::ready(Ok(status.into_http())))
             }
         }
     }
@@ -219,7 +298,7 @@ mod tests {
         let (certificate, ends) = (CertificateId(2), now.plus(life));
         let admin = Principal::User { name, role: UserRole::Admin, certificate, ends };
         let (_, state) = watch::channel(Arc::new(state));
-        (Gate::new(ME, state, Rejections::default()), admin)
+        (Gate::new(ME, state, Rejections::default(), Recorder::default()), admin)
     }
 
     fn node(id: NodeId) -> Principal {
@@ -227,7 +306,7 @@ mod tests {
     }
 
     fn judged(gate: &Gate, principal: &Principal, door: Door, path: &str) -> Result<(), String> {
-        let caller = Caller { principal: principal.clone(), remote: None, door };
+        let caller = Caller { principal: principal.clone(), remote: None, uid: None, door };
         gate.judge(&caller, path).map_err(|error| error.code().to_owned())
     }
 

@@ -176,7 +176,7 @@ impl Entrance {
             });
         }
         let number = self.enter(&principal, &end);
-        let caller = Caller { principal, remote: Some(remote.ip()), door };
+        let caller = Caller { principal, remote: Some(remote.ip()), uid: None, door };
         let leave = Leave { open: Arc::clone(&self.open), number, end: end.clone() };
         let ended = Box::pin(end.cancelled_owned());
         Some(Secured { stream: accepted.stream, caller, ended, _leave: leave, _place: place })

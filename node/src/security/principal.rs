@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use muster_core::audit::ActorRole;
 use muster_core::command::UserRole;
 use muster_core::id::{CertificateId, NodeId, UserName};
 use muster_core::time::Stamp;
@@ -52,6 +53,17 @@ impl Principal {
         }
     }
 
+    /// As what it is let in, for the audit trail.
+    #[must_use]
+    pub fn role(&self) -> ActorRole {
+        match self {
+            Self::Local { .. } => ActorRole::Local,
+            Self::Node { .. } => ActorRole::Node,
+            Self::User { role, .. } => ActorRole::User(*role),
+            Self::Stranger => ActorRole::Stranger,
+        }
+    }
+
     /// The node that speaks, if one does.
     #[must_use]
     pub fn node(&self) -> Option<NodeId> {
@@ -80,8 +92,22 @@ pub struct Caller {
     pub principal: Principal,
     /// From where; none for this host's own socket.
     pub remote: Option<IpAddr>,
+    /// The user of the process, on this host's own socket.
+    pub uid: Option<u32>,
     /// Through which listener.
     pub door: Door,
+}
+
+impl Caller {
+    /// From where, in words.
+    #[must_use]
+    pub fn from(&self) -> String {
+        match (self.remote, self.uid) {
+            (Some(ip), _) => ip.to_string(),
+            (None, Some(uid)) => format!("local socket uid {uid}"),
+            (None, None) => "local socket".to_owned(),
+        }
+    }
 }
 
 /// What a listener is for.

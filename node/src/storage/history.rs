@@ -5,6 +5,7 @@
 //!
 //! **Architecture invariant:** sled appears only here. Its thread is the one on which a panic is survived.
 
+mod audit;
 mod store;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use muster_proto::v1::AuditRecord;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -65,8 +67,32 @@ pub fn survives_panics(thread_name: &str) -> bool {
     thread_name == THREAD_NAME || SLED_THREAD_NAMES.iter().any(|name| thread_name.starts_with(name))
 }
 
+/// What to read of the audit trail.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditQuery {
+    /// Only records behind this revision and number.
+    pub after: (u64, u32),
+    /// Only records at or after this time, in milliseconds since 1970 UTC.
+    pub since_ms: Option<u64>,
+    /// At most so many.
+    pub limit: usize,
+    /// The newest ones instead of the oldest.
+    pub latest: bool,
+}
+
+impl AuditQuery {
+    /// Whether a record is asked for.
+    #[must_use]
+    pub fn wants(&self, record: &AuditRecord) -> bool {
+        (record.revision, record.sequence) > self.after
+            && self.since_ms.is_none_or(|since_ms| record.time_ms >= since_ms)
+    }
+}
+
 enum Request {
     Append(Event),
+    AppendAudit(AuditRecord),
+    QueryAudit(AuditQuery, oneshot::Sender<(Vec<AuditRecord>, u64)>),
     Query(Query, oneshot::Sender<Vec<Event>>),
     Stop,
 }
@@ -138,6 +164,23 @@ impl History {
         events.await.unwrap_or_default()
     }
 
+    /// Takes a line of the audit trail. Never waits: the newest lines are in the replicated state anyway.
+    pub fn append_audit(&self, record: AuditRecord) {
+        if self.inner.requests.try_send(Request::AppendAudit(record)).is_err() {
+            self.inner.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The matching lines of the audit trail, oldest first, and how many are kept in all; nothing when the history is
+    /// not available.
+    pub async fn query_audit(&self, query: AuditQuery) -> (Vec<AuditRecord>, u64) {
+        let (reply, records) = oneshot::channel();
+        if self.inner.requests.try_send(Request::QueryAudit(query, reply)).is_err() {
+            return Default::default();
+        }
+        records.await.unwrap_or_default()
+    }
+
     /// How many events were dropped since the start.
     #[must_use]
     pub fn dropped(&self) -> u64 {
@@ -175,6 +218,16 @@ impl Writer {
                     if self.with_store(|store| store.append(&event)) != Some(true) {
                         self.dropped.fetch_add(1, Ordering::Relaxed);
                     }
+                }
+                Request::AppendAudit(record) => {
+                    if self.with_store(|store| store.audit.append(&record)).is_none() {
+                        self.dropped.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+                Request::QueryAudit(query, reply) => {
+                    let found = self.with_store(|store| store.audit.query(&query)).unwrap_or_default();
+                    // Whoever asked may have gone.
+                    drop(reply.send(found));
                 }
                 Request::Query(query, reply) => {
                     let events = self.with_store(|store| store.query(&query)).unwrap_or_default();

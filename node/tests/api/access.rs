@@ -197,7 +197,7 @@ async fn a_node_speaks_for_itself_only() {
         let proposal = muster_core::command::Proposal {
             stamp: Stamp(0),
             request: muster_core::id::RequestId::default(),
-            actor: "somebody else".to_owned(),
+            actor: "somebody else".into(),
             command: command.clone(),
         };
         let request =
@@ -233,6 +233,15 @@ async fn a_worker_passes_no_changes_on_but_its_own() {
     let others = cluster.act_on_node(passed_on(tonic::Request::new(label("n1")))).await;
     assert_eq!(code(others), "MU2033");
     cluster.act_on_node(passed_on(tonic::Request::new(label("w1")))).await.unwrap();
+    let trail =
+        solo.cluster().read_audit(v1::ReadAuditRequest { latest: true, limit: 1, ..Default::default() });
+    let record = trail.await.unwrap().into_inner().records.remove(0);
+    let actor = record.actor.unwrap();
+    assert_eq!(
+        (record.verb.as_str(), actor.name.as_str()),
+        ("node label", "node w1"),
+        "whatever a worker says"
+    );
     assert_eq!(code(create_token(channel.clone()).await), "MU2030");
     let renew = v1::RenewCertificateRequest { name: "root".into(), role: 2, ..Default::default() };
     let mut request = tonic::Request::new(renew);

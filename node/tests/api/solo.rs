@@ -23,6 +23,7 @@ use muster::security::gate::Gate;
 use muster::security::join_rate::JoinRate;
 use muster::security::listen::Entrance;
 use muster::security::principal::Door;
+use muster::security::recorder::Recorder;
 use muster::security::rejections::Rejections;
 use muster::storage::history::History;
 use muster::storage::keys;
@@ -134,7 +135,7 @@ impl Solo {
         let http_address = http_listener.local_addr().unwrap().to_string();
         let authority = Authority::generate(CLUSTER, clock::wall_now()).unwrap();
         let live = Live::new(credentials(&authority, Subject::Node(ME), 1)).unwrap();
-        let rejections = Rejections::default();
+        let (rejections, recorder) = (Rejections::default(), Recorder::default());
         let history = History::open(&directory.path().join("history"));
         let identity =
             VoterIdentity { cluster: CLUSTER, incarnation: Incarnation(1), node: ME, boot: BootId(11) };
@@ -151,11 +152,12 @@ impl Solo {
         let (healths, healths_receiver) = watch::channel(Healths::default());
         let state = published.state.clone();
         let handles = Handles {
-            gate: Gate::new(ME, state.clone(), rejections.clone()),
+            gate: Gate::new(ME, state.clone(), rejections.clone(), recorder.clone()),
             joins: JoinRate::default(),
             keyring,
             live: Some(live.clone()),
             rejections: rejections.clone(),
+            recorder,
             me: ME,
             name: "n1".into(),
             data_dir: directory.path().to_owned(),
@@ -223,6 +225,12 @@ impl Solo {
         let boot = self.handles.acks.identity().boot;
         let up = Command::VoterUp { voter: ME, boot, replaces: None };
         self.handles.proposer.submit(up).await.unwrap();
+    }
+
+    /// From here on what is refused goes to the audit trail, as on any agent. Tests that count revisions do without.
+    pub fn record_calls(&self) {
+        let proposer: Arc<dyn Submit> = Arc::new(self.handles.proposer.clone());
+        tokio::spawn(self.handles.recorder.clone().run(ME, proposer, self.stop.clone()));
     }
 
     /// How far its state is.

@@ -136,7 +136,7 @@ fn believe(mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic:
         let id = muster_core::id::NodeId(origin.from);
         let certificate = muster_core::id::CertificateId(origin.from);
         let principal = Principal::Node { id, certificate, ends: muster_core::time::Stamp(u64::MAX) };
-        request.extensions_mut().insert(Caller { principal, remote: None, door: Door::Any });
+        request.extensions_mut().insert(Caller { principal, remote: None, uid: None, door: Door::Any });
     }
     Ok(request)
 }

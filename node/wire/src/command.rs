@@ -5,6 +5,7 @@ use muster_core::id::{BootId, NodeId, Reopens, Revision, ServiceName, SessionId}
 use muster_proto::v1;
 use v1::proposal::Command as Wire;
 
+use crate::audit::{calls_from_proto, calls_to_proto};
 use crate::error::{DecodeError, required, service_name};
 use crate::node::{
     add_node_from_proto, add_node_to_proto, bootstrap_from_proto, bootstrap_to_proto, description_from_proto,
@@ -64,6 +65,7 @@ pub(crate) fn command_to_proto(command: &Command) -> Wire {
         Command::HoldSecretKey { node, key } => Wire::HoldSecretKey(secret::hold_to_proto(*node, *key)),
         Command::PutSecret(put) => Wire::PutSecret(secret::put_to_proto(put)),
         Command::RemoveSecret { name, forced } => Wire::RemoveSecret(secret::remove_to_proto(name, *forced)),
+        Command::RecordCalls(told) => Wire::RecordCalls(calls_to_proto(told)),
         Command::PutServices { services, if_revision } => Wire::PutServices(v1::PutServices {
             services: services.iter().map(spec_to_proto).collect(),
             if_revision: if_revision.map(|revision| revision.0),
@@ -140,6 +142,7 @@ pub(crate) fn command_from_proto(command: Wire) -> Result<Command, DecodeError> 
         Wire::HoldSecretKey(hold) => secret::hold_from_proto(&hold)?,
         Wire::PutSecret(put) => Command::PutSecret(secret::put_from_proto(&put)?),
         Wire::RemoveSecret(remove) => secret::remove_from_proto(&remove)?,
+        Wire::RecordCalls(told) => Command::RecordCalls(calls_from_proto(told)?),
         Wire::PutServices(put) => Command::PutServices {
             services: put.services.into_iter().map(spec_from_proto).collect::<Result<_, _>>()?,
             if_revision: put.if_revision.map(Revision),

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
 mod command;
 mod error;
 mod event;
@@ -19,6 +20,7 @@ mod snapshot;
 mod spec;
 mod trust;
 
+pub use audit::{audit_from_proto, audit_to_proto};
 pub use error::DecodeError;
 pub use event::event_to_proto;
 pub use node::{

@@ -4,12 +4,14 @@ mod fast;
 pub(crate) mod redact;
 
 use bytes::Bytes;
+use muster_core::audit::Actor;
 use muster_core::command::Proposal;
 use muster_core::id::RequestId;
 use muster_core::time::Stamp;
 use muster_proto::v1;
 use prost::Message;
 
+use crate::audit::{role_from_proto, role_to_proto};
 use crate::command::{command_from_proto, command_to_proto};
 use crate::error::{DecodeError, required};
 
@@ -38,7 +40,10 @@ pub fn proposal_to_proto(proposal: &Proposal) -> v1::Proposal {
     v1::Proposal {
         stamp_ms: proposal.stamp.0,
         request: Some(request_to_proto(proposal.request)),
-        actor: proposal.actor.clone(),
+        actor: proposal.actor.name.clone(),
+        actor_role: role_to_proto(proposal.actor.role).into(),
+        actor_from: proposal.actor.from.clone(),
+        actor_via: proposal.actor.via.clone(),
         command: Some(command_to_proto(&proposal.command)),
     }
 }
@@ -52,7 +57,12 @@ pub fn proposal_from_proto(proposal: v1::Proposal) -> Result<Proposal, DecodeErr
     Ok(Proposal {
         stamp: Stamp(proposal.stamp_ms),
         request: request_from_proto(required(proposal.request, "proposal.request")?),
-        actor: proposal.actor,
+        actor: Actor {
+            name: proposal.actor,
+            role: role_from_proto(proposal.actor_role, "proposal.actor_role")?,
+            from: proposal.actor_from,
+            via: proposal.actor_via,
+        },
         command: command_from_proto(command)?,
     })
 }

@@ -98,7 +98,7 @@ fn plan(state: &mut State) {
     let proposal = Proposal {
         stamp: state.now,
         request: RequestId::default(),
-        actor: "hostile".to_owned(),
+        actor: "hostile".into(),
         command: Command::ApplyPlan(plan),
     };
     state.apply(Revision(state.revision.0 + 1), &proposal);
@@ -155,7 +155,7 @@ fn entries(commands: &[Command]) -> Vec<u8> {
     let mut out = Output(vec![1]);
     for (seq, command) in (1..).zip(commands) {
         let request = RequestId { client: 9, seq };
-        let (stamp, actor) = (scene::NOW, "seed".to_owned());
+        let (stamp, actor) = (scene::NOW, "seed".into());
         let proposal = Proposal { stamp, request, actor, command: command.clone() };
         out = out.byte(0).part(&muster_wire::encode_proposal(&proposal));
     }

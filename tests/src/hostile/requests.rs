@@ -147,7 +147,7 @@ pub(super) fn seeds() -> Vec<(String, Vec<u8>)> {
     let proposal = muster_wire::encode_proposal(&muster_core::command::Proposal {
         stamp: scene::NOW,
         request: muster_core::id::RequestId { client: 4, seq: 2 },
-        actor: "seed".to_owned(),
+        actor: "seed".into(),
         command: muster_core::command::Command::OpenSession(open),
     });
     let label = v1::LabelChange { key: "zone".to_owned(), value: Some("a".to_owned()) };

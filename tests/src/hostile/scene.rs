@@ -29,8 +29,7 @@ impl Founding {
     }
 
     fn must(&mut self, command: Command) {
-        let proposal =
-            Proposal { stamp: NOW, request: RequestId::default(), actor: "scene".to_owned(), command };
+        let proposal = Proposal { stamp: NOW, request: RequestId::default(), actor: "scene".into(), command };
         let outcome = self.0.apply(self.next(), &proposal);
         assert!(outcome.reply.is_ok(), "{:?}", outcome.reply);
     }

@@ -2,6 +2,7 @@
 //! not rest on a leader's patience, memory or clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use muster_core::id::{BootId, MembershipId, NodeId, Reopens, SessionId};
 use muster_core::lease::close::CloseSession;
@@ -9,10 +10,11 @@ use muster_core::lease::voter::{CloseRequest, OpenSession, Promise};
 use muster_core::lease::{Fenced, Tenure};
 
 use super::clocks::MS;
+use super::events::Event;
 use super::ledger::Entry;
 use super::network::Message;
 use super::replica::{CLUSTER, INCARNATION, Replica};
-use super::world::{Event, World, tell};
+use super::world::{World, tell};
 
 /// So many entries ahead of its log a leader asks for promises.
 const AHEAD: u64 = 4;
@@ -26,14 +28,14 @@ pub struct Adversary {
     pub active: bool,
     /// Every promise ever given.
     pub promises: Vec<Promise>,
-    proposals: Vec<Entry>,
+    proposals: Vec<Arc<Entry>>,
 }
 
 impl Adversary {
     /// Keeps a proposal that may turn up again.
-    pub fn remember(&mut self, entry: &Entry) {
+    pub fn remember(&mut self, entry: &Arc<Entry>) {
         let again = matches!(
-            entry,
+            **entry,
             Entry::VoterUp { .. }
                 | Entry::Reopen { .. }
                 | Entry::Open { .. }
@@ -41,7 +43,7 @@ impl Adversary {
                 | Entry::Stopped { .. }
         );
         if again && !self.proposals.contains(entry) {
-            self.proposals.push(entry.clone());
+            self.proposals.push(Arc::clone(entry));
             if self.proposals.len() > MEMORY {
                 self.proposals.remove(MEMORY / 2);
             }
@@ -91,7 +93,7 @@ impl World {
         // A former leader may lag behind in its count of re-openings.
         let reopens = Reopens(reopens.0 - reopens.0.min(self.rng.below(2)));
         let request = CloseRequest { session, membership, reopens };
-        let replicas: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let replicas: Vec<NodeId> = self.replicas.ids().collect();
         for voter in replicas {
             self.send(leader, voter, Message::AskPromise(request));
         }
@@ -120,7 +122,7 @@ impl World {
         let Some((leader, open)) = self.session_at_leader(host) else { return };
         let (id, last) = (leader.id, leader.last_index());
         let OpenSession { session, reopens, .. } = open;
-        let replicas: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let replicas: Vec<NodeId> = self.replicas.ids().collect();
         for voter in replicas {
             for membership in (last + 1..=last + AHEAD).map(MembershipId) {
                 self.send(id, voter, Message::AskPromise(CloseRequest { session, membership, reopens }));
@@ -156,11 +158,11 @@ impl World {
     fn repeat_proposal(&mut self, leader: NodeId) {
         let starts_only = self.rng.percent(50);
         let promised = |of: &BootId| self.adversary.promises.iter().any(|promise| promise.boot == *of);
-        let wanted = |entry: &&Entry| match entry {
+        let wanted = |entry: &&Arc<Entry>| match &***entry {
             Entry::VoterUp { boot, .. } => promised(boot),
             _ => !starts_only,
         };
-        let former: Vec<&Entry> = self.adversary.proposals.iter().filter(wanted).collect();
+        let former: Vec<&Arc<Entry>> = self.adversary.proposals.iter().filter(wanted).collect();
         let Some(entry) = self.rng.pick(&former).cloned() else { return };
         self.send(leader, leader, Message::Propose(entry));
         for _ in 0..3 {
@@ -207,7 +209,7 @@ impl World {
     pub(super) fn forge_fenced(&mut self, node: NodeId) {
         let Some(session) = self.hosts.get(&node).and_then(|host| host.session()) else { return };
         let tenure = Tenure { cluster: CLUSTER, incarnation: INCARNATION, node, session };
-        let replicas: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let replicas: Vec<NodeId> = self.replicas.ids().collect();
         tell!(self, "somebody else says that session {session} is fenced");
         for replica in replicas {
             self.send(node, replica, Message::Fenced(Fenced { tenure }, 0));

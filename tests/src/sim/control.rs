@@ -8,9 +8,10 @@ use muster_core::lease::voter::FencedEffect;
 use muster_core::lease::{Answer, Membership, VoterList};
 
 use super::clocks::{MS, Time};
+use super::events::Event;
 use super::ledger::{Effect, Entry, Slot};
 use super::network::Message;
-use super::world::{Event, World, tell};
+use super::world::{World, tell};
 
 /// How often a replica works: below the voter's limit for a stall.
 const WORK_EVERY: Time = 45 * MS;
@@ -38,6 +39,7 @@ impl World {
         let newest = leaders.last().copied();
         let any = self.rng.pick(&leaders);
         let Some((_, leader)) = (if self.rng.percent(90) { newest } else { any }) else { return };
+        let entry = Arc::new(entry);
         self.adversary.remember(&entry);
         self.send(from, leader, Message::Propose(entry));
     }
@@ -78,29 +80,29 @@ impl World {
     }
 
     /// A message reaches a replica.
-    pub(super) fn replica_hears(&mut self, id: NodeId, from: NodeId, message: Message) {
+    pub(super) fn replica_hears(&mut self, id: NodeId, from: NodeId, message: &Message) {
         let at = self.now;
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         let now = replica.now(at);
         match message {
             Message::Beat(beat, key) => {
                 let known = replica.ledger.sessions.get(&beat.tenure.session);
-                if known.is_some_and(|session| session.key != key) {
+                if known.is_some_and(|session| session.key != *key) {
                     return;
                 }
                 let liar = replica.liar;
-                if let Some(answer) = replica.voter.on_heartbeat(now, &beat) {
+                if let Some(answer) = replica.voter.on_heartbeat(now, beat) {
                     let answer = if liar { lie(answer, id) } else { answer };
                     self.send(id, from, Message::Answer(answer));
                 }
             }
             Message::Fenced(fenced, key) => {
                 let known = replica.ledger.sessions.get(&fenced.tenure.session);
-                let forged = known.is_some_and(|session| session.key != key);
+                let forged = known.is_some_and(|session| session.key != *key);
                 if forged && self.protocol.habits.fenced_needs_key {
                     return;
                 }
-                match replica.voter.on_fenced(&fenced) {
+                match replica.voter.on_fenced(fenced) {
                     FencedEffect::Forward(session) => self.propose(id, Entry::Fenced { session }),
                     FencedEffect::Answer(closed) => {
                         self.send(id, from, Message::Answer(Answer::Closed(closed)))
@@ -112,7 +114,7 @@ impl World {
                 let ages = replica.voter.ages(now);
                 self.send(id, from, Message::Ages(ages));
             }
-            Message::AskPromise(request) => match replica.voter.promise(now, request) {
+            Message::AskPromise(request) => match replica.voter.promise(now, *request) {
                 Ok(promise) => {
                     tell!(
                         self,
@@ -136,16 +138,16 @@ impl World {
         }
     }
 
-    fn leader_hears(&mut self, id: NodeId, from: NodeId, message: Message) {
+    fn leader_hears(&mut self, id: NodeId, from: NodeId, message: &Message) {
         let at = self.now;
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         let now = replica.now(at);
         let Some(leading) = &mut replica.leading else { return };
         match message {
-            Message::Ages(ages) => leading.detector.on_ages(now, &ages),
-            Message::Promised(promise) => leading.detector.on_promise(promise),
-            Message::Refused(session, refusal) => leading.detector.on_refusal(now, from, session, refusal),
-            Message::Propose(entry) => self.append(id, entry),
+            Message::Ages(ages) => leading.detector.on_ages(now, ages),
+            Message::Promised(promise) => leading.detector.on_promise(*promise),
+            Message::Refused(session, refusal) => leading.detector.on_refusal(now, from, *session, *refusal),
+            Message::Propose(entry) => self.append(id, Arc::clone(entry)),
             Message::Beat(..)
             | Message::Answer(_)
             | Message::Fenced(..)
@@ -248,11 +250,13 @@ impl World {
         let Some(replica) = self.replicas.get(&id) else { return };
         let Some(leading) = &replica.leading else { return };
         let now = replica.now(at);
-        let open: Vec<SessionId> = replica.ledger.sessions.keys().copied().collect();
-        let good: Vec<SessionId> =
-            open.iter().copied().filter(|session| !leading.detector.overdue(now, *session)).collect();
         let vacant: Vec<Slot> =
             replica.ledger.slots.iter().filter(|(_, held)| held.is_none()).map(|(slot, _)| *slot).collect();
+        if vacant.is_empty() {
+            return;
+        }
+        let open = replica.ledger.sessions.keys().copied();
+        let good: Vec<SessionId> = open.filter(|session| !leading.detector.overdue(now, *session)).collect();
         for slot in vacant {
             if let Some(session) = self.rng.pick(&good) {
                 self.propose(id, Entry::Assign { slot, session });
@@ -278,7 +282,7 @@ impl World {
             [old] if *old != self.wanted_voters => vec![old.clone(), self.wanted_voters.clone()],
             _ => return,
         };
-        self.append(id, Entry::Membership(next));
+        self.append(id, Arc::new(Entry::Membership(next)));
     }
 }
 

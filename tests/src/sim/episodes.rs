@@ -2,7 +2,8 @@
 //! where the TTL is long, for a little more.
 
 use super::clocks::{MS, Time};
-use super::world::{Event, World, tell};
+use super::events::Event;
+use super::world::{World, tell};
 
 /// Which faults an episode has. What takes several steps is disturbed by other faults, so some have nothing else.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -7,9 +7,10 @@ use muster_core::lease::membership::Membership;
 
 use super::clocks::{MS, Time};
 use super::episodes::Theme;
+use super::events::{Event, Step};
 use super::host::Death;
 use super::ledger::Entry;
-use super::world::{Event, Step, World, tell};
+use super::world::{World, tell};
 
 impl World {
     /// One more fault, and the time of the next.
@@ -58,19 +59,19 @@ impl World {
     }
 
     fn a_replica(&mut self) -> NodeId {
-        let ids: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let ids: Vec<NodeId> = self.replicas.ids().collect();
         self.rng.pick(&ids).unwrap_or(NodeId(1))
     }
 
     fn a_host(&mut self) -> NodeId {
-        let ids: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let ids: Vec<NodeId> = self.hosts.ids().collect();
         self.rng.pick(&ids).unwrap_or(NodeId(101))
     }
 
     /// Cuts a host from some replicas, in one direction or both.
     fn cut_host(&mut self) {
         let (host, until) = (self.a_host(), self.now + self.a_while());
-        let ids: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let ids: Vec<NodeId> = self.replicas.ids().collect();
         let share = self.rng.pick(&[30, 60, 100]).unwrap_or(60);
         let direction = self.rng.below(4);
         let one_way = direction < 2;
@@ -95,12 +96,12 @@ impl World {
 
     fn isolate_replica(&mut self) {
         let (id, until) = (self.a_replica(), self.now + self.a_while());
-        let others: Vec<NodeId> = self.replicas.keys().chain(self.hosts.keys()).copied().collect();
+        let others: Vec<NodeId> = self.replicas.ids().chain(self.hosts.ids()).collect();
         let from_hosts_too = self.rng.percent(50);
         self.tally.fault("voter isolated");
         tell!(self, "voter {id} is isolated (from hosts too: {from_hosts_too})");
         for other in others {
-            if from_hosts_too || self.replicas.contains_key(&other) {
+            if from_hosts_too || self.replicas.contains(other) {
                 self.network.cut(id, other, until);
                 self.network.cut(other, id, until);
             }
@@ -110,7 +111,7 @@ impl World {
     /// Splits all into two sides; a few links between them hold.
     fn split(&mut self) {
         let until = self.now + self.a_while();
-        let all: Vec<NodeId> = self.replicas.keys().chain(self.hosts.keys()).copied().collect();
+        let all: Vec<NodeId> = self.replicas.ids().chain(self.hosts.ids()).collect();
         let left: BTreeSet<NodeId> = all.iter().copied().filter(|_| self.rng.percent(50)).collect();
         self.tally.fault("network split");
         tell!(self, "the network is split: {left:?} on one side");
@@ -213,7 +214,7 @@ impl World {
 
     /// Wishes for other voters: one more, one less, one swapped, or two more or less; a majority of the old stays.
     fn choose_voters(&mut self) {
-        let all: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let all: Vec<NodeId> = self.replicas.ids().collect();
         let mut wanted: Vec<NodeId> = self.wanted_voters.iter().copied().collect();
         let spare: Vec<NodeId> = all.iter().copied().filter(|id| !self.wanted_voters.contains(id)).collect();
         let spare = self.rng.shuffled(&spare);
@@ -247,14 +248,14 @@ impl World {
         let followers: Vec<NodeId> = old.iter().copied().filter(|id| Some(*id) != leader).collect();
         let kept: Vec<NodeId> = self.rng.shuffled(&followers).into_iter().take(old.len() / 2 + 1).collect();
         let rest = old.iter().copied().filter(|id| !kept.contains(id));
-        let spare = self.replicas.keys().copied().filter(|id| !self.wanted_voters.contains(id));
+        let spare = self.replicas.ids().filter(|id| !self.wanted_voters.contains(id));
         self.storm_voters = match old.len() {
             5 => rest.chain(kept.iter().copied().take(1)).collect(),
             _ => old.iter().copied().chain(spare.take(2)).collect(),
         };
         self.tally.fault("change of voters against a host");
         tell!(self, "host {host} keeps {kept:?} only; the voters will be {:?}", self.storm_voters);
-        let others: Vec<NodeId> = self.replicas.keys().copied().filter(|id| !kept.contains(id)).collect();
+        let others: Vec<NodeId> = self.replicas.ids().filter(|id| !kept.contains(id)).collect();
         for voter in others {
             self.after(0, Event::Step(Step::Cut { host, voter, length }));
         }
@@ -274,11 +275,9 @@ impl World {
     /// nothing protects from what it says.
     fn anybody_trusts_one_voter(&self) -> bool {
         let alone = |membership: &Membership| membership.configs.iter().any(|config| config.len() == 1);
-        let replicas = self.replicas.values();
+        let mut replicas = self.replicas.values();
         let leases = self.hosts.values().filter_map(|host| host.guard.as_ref()?.lease.as_ref());
-        replicas
-            .map(|r| (r.effective(), &r.ledger.list.membership))
-            .any(|(e, applied)| alone(&e) || alone(applied))
+        replicas.any(|replica| alone(replica.effective()) || alone(&replica.ledger.list.membership))
             || leases.map(|lease| &lease.list().membership).any(alone)
     }
 
@@ -286,7 +285,7 @@ impl World {
     /// moment of the change.
     fn storm(&mut self) {
         self.choose_voters();
-        let ids: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let ids: Vec<NodeId> = self.replicas.ids().collect();
         for id in &ids {
             if self.rng.percent(45) {
                 let until = self.now + self.a_while();
@@ -308,7 +307,7 @@ impl World {
                 replica.liar = true;
             }
         }
-        let hosts: Vec<NodeId> = self.hosts.keys().copied().collect();
+        let hosts: Vec<NodeId> = self.hosts.ids().collect();
         let until = self.now + 2 * self.ttl() + self.a_while();
         for host in hosts {
             let seen: BTreeSet<NodeId> = ids.iter().copied().filter(|_| self.rng.percent(50)).collect();
@@ -390,7 +389,7 @@ impl World {
                 }
             }
             Step::Isolate { voter, length } => {
-                let others: Vec<NodeId> = self.replicas.keys().copied().filter(|id| *id != voter).collect();
+                let others: Vec<NodeId> = self.replicas.ids().filter(|id| *id != voter).collect();
                 for other in others {
                     self.network.cut(voter, other, self.now + length);
                     self.network.cut(other, voter, self.now + length);

@@ -5,11 +5,12 @@ use muster_core::lease::{Answer, Fenced, Grant, Phase, Tenure};
 
 use super::check::Violation;
 use super::clocks::{MS, Time};
+use super::events::{Event, Order};
 use super::host::{Death, Guard, Task};
 use super::ledger::{Entry, Slot};
 use super::network::Message;
 use super::protocol::HostHalf;
-use super::world::{Event, Order, World, tell};
+use super::world::{World, tell};
 
 /// How soon the kernel kills when a timer fires or a guard dies.
 const KERNEL_KILLS_WITHIN: Time = 3 * MS;
@@ -47,11 +48,11 @@ impl World {
         if shim_dead {
             lease.end(now);
         }
-        let mut out = Vec::new();
+        let mut out = None;
         match lease.phase(now) {
             Phase::Waiting | Phase::Active => {
                 if lease.send_due_in(now).is_some_and(|due| due.is_zero()) {
-                    out.extend(lease.heartbeat(now).map(|beat| Message::Beat(beat, guard.key)));
+                    out = lease.heartbeat(now).map(|beat| Message::Beat(beat, guard.key));
                 }
             }
             Phase::Killing if nothing_runs => {
@@ -59,7 +60,7 @@ impl World {
                 tell!(self, "host {id}: nothing is left of session {}", lease.tenure().session);
             }
             Phase::Killing => {}
-            Phase::Fencing => out.extend(lease.fenced(now).map(|fenced| Message::Fenced(fenced, guard.key))),
+            Phase::Fencing => out = lease.fenced(now).map(|fenced| Message::Fenced(fenced, guard.key)),
             Phase::Ended => {
                 *guard = Guard { key, request, ..Guard::default() };
                 host.shim_dead = false;
@@ -72,7 +73,7 @@ impl World {
             due = lease.send_due_in(now).and_then(|due| Time::try_from(due.as_nanos()).ok());
             lease.phase(now) == Phase::Killing
         }) && !nothing_runs;
-        for message in out {
+        if let Some(message) = out {
             self.send_to_voters(id, &message);
         }
         if killing {
@@ -191,17 +192,15 @@ impl World {
         let next = self.rng.between(often, 2 * often);
         self.after(next, Event::Agent { host: id });
         let at = self.now;
-        let connected: Vec<NodeId> = self
+        let network = &self.network;
+        let connected = self
             .replicas
             .values()
             .filter(|replica| replica.up && replica.frozen_until <= at)
-            .filter(|replica| {
-                self.network.connects(id, replica.id, at) && self.network.connects(replica.id, id, at)
-            })
-            .map(|replica| replica.id)
-            .collect();
-        let Some(source) = self.rng.pick(&connected) else { return };
-        let view = &self.replicas[&source].ledger;
+            .filter(|replica| network.connects(id, replica.id, at) && network.connects(replica.id, id, at))
+            .map(|replica| replica.id);
+        let Some(source) = self.rng.pick_of(connected) else { return };
+        let view = &self.replicas[source].ledger;
         let Some(guard) = self.hosts.get(&id).and_then(|host| host.guard.as_ref()) else { return };
         let mut orders = Vec::new();
         let mut writes = Vec::new();
@@ -260,19 +259,23 @@ impl World {
 
     /// Sends to every voter that the guard has heard of.
     fn send_to_voters(&mut self, id: NodeId, message: &Message) {
-        let host = self.hosts.get(&id);
-        let lease = host.and_then(|host| host.guard.as_ref()).and_then(|guard| guard.lease.as_ref());
-        let targets = lease.map_or(Vec::new(), |lease| lease.targets());
-        for target in targets {
-            self.send(id, target.voter, message.clone());
+        let mut sent = 0;
+        while let Some(voter) = self.target(id, sent) {
+            self.send(id, voter, message.clone());
+            sent += 1;
         }
+    }
+
+    fn target(&self, id: NodeId, number: usize) -> Option<NodeId> {
+        let lease = self.hosts.get(&id)?.guard.as_ref()?.lease.as_ref()?;
+        lease.targets().get(number).map(|target| target.voter)
     }
 
     /// R10, R11: the successor has cleaned up and fences its predecessor's session with the token it found.
     fn fence_predecessor(&mut self, id: NodeId) {
         let Some(host) = self.hosts.get(&id).filter(|host| host.tasks.is_empty()) else { return };
         let Some((tenure, key)) = host.guard.as_ref().and_then(|guard| guard.predecessor) else { return };
-        let replicas: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let replicas: Vec<NodeId> = self.replicas.ids().collect();
         if self.rng.percent(30) {
             for replica in replicas {
                 self.send(id, replica, Message::Fenced(Fenced { tenure }, key));
@@ -350,7 +353,9 @@ impl World {
             // A young guard has seen little of its clocks.
             self.tally.fault("guard stopped after it starts something");
             let stall = (0, self.rng.between(self.ttl() / 2, 2 * self.ttl()));
-            self.hosts.entry(id).and_modify(|host| host.stall_before_arming = Some(stall));
+            if let Some(host) = self.hosts.get_mut(&id) {
+                host.stall_before_arming = Some(stall);
+            }
         }
         self.check_slot(slot);
     }

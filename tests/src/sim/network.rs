@@ -38,7 +38,7 @@ pub enum Message {
     /// R5.
     Refused(SessionId, Refusal),
     /// Something to write.
-    Propose(Entry),
+    Propose(Arc<Entry>),
 }
 
 /// Room for all who take part: replicas are numbered from 1, hosts from 101.

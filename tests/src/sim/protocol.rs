@@ -64,7 +64,7 @@ pub trait HostHalf {
     /// See [`HostLease::send_due_in`].
     fn send_due_in(&mut self, now: HostInstant) -> Option<Duration>;
     /// See [`HostLease::targets`].
-    fn targets(&self) -> Vec<Target>;
+    fn targets(&self) -> &[Target];
     /// See [`HostLease::list`].
     fn list(&self) -> &VoterList;
     /// See [`HostLease::on_answer`].
@@ -99,8 +99,8 @@ impl<R: Rules> HostHalf for HostLease<R> {
     fn list(&self) -> &VoterList {
         Self::list(self)
     }
-    fn targets(&self) -> Vec<Target> {
-        Self::targets(self).to_vec()
+    fn targets(&self) -> &[Target] {
+        Self::targets(self)
     }
     fn on_answer(&mut self, now: HostInstant, answer: &Answer) -> HostEffect {
         Self::on_answer(self, now, answer)

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use muster_core::detector::Detector;
 use muster_core::id::NodeId;
-use muster_core::lease::Membership;
 
 use super::clocks::MS;
+use super::events::Event;
 use super::ledger::{Entry, Ledger};
 use super::network::Message;
 use super::replica::{Leading, Replica};
-use super::world::{Event, World, tell};
+use super::world::{World, tell};
 
 /// How many entries travel at once.
 const ENTRIES_AT_ONCE: usize = 16;
@@ -19,10 +19,10 @@ const ENTRIES_AT_ONCE: usize = 16;
 const SNAPSHOT_FROM: u64 = 4;
 
 impl World {
-    pub(super) fn raft_hears(&mut self, id: NodeId, from: NodeId, message: Message) {
+    pub(super) fn raft_hears(&mut self, id: NodeId, from: NodeId, message: &Message) {
         let at = self.now;
         let Some(replica) = self.replicas.get_mut(&id) else { return };
-        let term = match &message {
+        let term = match message {
             Message::Append { term, .. }
             | Message::Appended { term, .. }
             | Message::Snapshot { term, .. } => *term,
@@ -42,12 +42,12 @@ impl World {
         }
         match message {
             Message::Append { prev, entries, commit, .. } => {
-                let matched = replica.take(prev, &entries, commit);
+                let matched = replica.take(*prev, entries, *commit);
                 self.send(id, from, Message::Appended { term, matched });
                 self.apply(id);
             }
             Message::Snapshot { state, last_term, .. } => {
-                replica.install(at, &state, last_term);
+                replica.install(at, state, *last_term);
                 self.send(id, from, Message::Appended { term, matched: Ok(state.revision) });
                 tell!(self, "voter {id}: has the snapshot of {}", state.revision);
             }
@@ -56,11 +56,11 @@ impl World {
                 match matched {
                     Ok(index) => {
                         let known = leading.matched.entry(from).or_default();
-                        *known = index.max(*known);
+                        *known = (*known).max(*index);
                         leading.next.insert(from, *known + 1);
                     }
                     Err(hint) => {
-                        leading.next.insert(from, hint.max(1));
+                        leading.next.insert(from, (*hint).max(1));
                     }
                 }
                 if let Some(index) = replica.committable() {
@@ -74,15 +74,15 @@ impl World {
     }
 
     /// Appends as the leader and replicates at once.
-    pub(super) fn append(&mut self, id: NodeId, entry: Entry) {
+    pub(super) fn append(&mut self, id: NodeId, entry: Arc<Entry>) {
         let Some(replica) = self.replicas.get_mut(&id).filter(|replica| replica.leading.is_some()) else {
             return;
         };
-        if matches!(entry, Entry::Membership(_)) && replica.effective().id.0 > replica.ledger.revision {
+        if matches!(*entry, Entry::Membership(_)) && replica.effective().id.0 > replica.ledger.revision {
             return;
         }
         if let Some(story) = &mut self.story
-            && !matches!(entry, Entry::Blank)
+            && !matches!(*entry, Entry::Blank)
         {
             let index = replica.last_index() + 1;
             story.push(format!(
@@ -91,7 +91,7 @@ impl World {
                 self.now / 1000 % 1000
             ));
         }
-        replica.append(Arc::new(entry));
+        replica.append(entry);
         if let Some(index) = replica.committable() {
             replica.commit = index;
             self.apply(id);
@@ -102,7 +102,7 @@ impl World {
     /// Sends each follower what it lacks.
     pub(super) fn replicate(&mut self, id: NodeId) {
         let at = self.now;
-        let followers: Vec<NodeId> = self.replicas.keys().copied().filter(|other| *other != id).collect();
+        let followers = self.replicas.ids().filter(|other| *other != id);
         let Some(replica) = self.replicas.get_mut(&id) else { return };
         let Some(leading) = &mut replica.leading else { return };
         leading.sent_at = at;
@@ -122,7 +122,7 @@ impl World {
                     out.push((follower, Message::Append { term, prev: (prev, prev_term), entries, commit }));
                 }
                 _ => {
-                    let state = Arc::new(replica.ledger.clone());
+                    let state = Arc::clone(&replica.ledger);
                     let last_term = replica.term_at(state.revision).unwrap_or(0);
                     out.push((follower, Message::Snapshot { term: replica.term, state, last_term }));
                 }
@@ -139,7 +139,7 @@ impl World {
         self.after(self.ttl() / 16, Event::Election);
         let current =
             self.replicas.values().filter(|replica| replica.leading.is_some()).max_by_key(|r| r.term);
-        if current.is_some_and(|leader| self.electorate(leader).is_some()) {
+        if current.is_some_and(|leader| self.can_win(leader)) {
             self.leaderless_since = None;
             return;
         }
@@ -152,13 +152,13 @@ impl World {
 
     /// Holds an election now.
     pub(super) fn elect(&mut self) {
-        let ids: Vec<NodeId> = self.replicas.keys().copied().collect();
+        let ids: Vec<NodeId> = self.replicas.ids().collect();
         let candidates = self.rng.shuffled(&ids);
         for id in candidates {
-            let Some(voters) = self.electorate(&self.replicas[&id]) else { continue };
-            let newest = self.replicas[&id].newest();
-            let grants = |voter: NodeId| voters.contains(&voter) && self.replicas[&voter].newest() <= newest;
-            if !self.replicas[&id].effective().is_majority(grants) {
+            let Some(voters) = self.electorate(&self.replicas[id]) else { continue };
+            let newest = self.replicas[id].newest();
+            let grants = |voter: NodeId| voters.contains(&voter) && self.replicas[voter].newest() <= newest;
+            if !self.replicas[id].effective().is_majority(grants) {
                 continue;
             }
             let granting: Vec<NodeId> = voters.iter().copied().filter(|voter| grants(*voter)).collect();
@@ -173,23 +173,28 @@ impl World {
         }
     }
 
-    /// The voters of its membership that can vote for a replica now, if they are a majority.
+    /// Whether the voters that can vote for a replica now are a majority of its membership.
+    fn can_win(&self, candidate: &Replica) -> bool {
+        let membership = candidate.effective();
+        self.runs(candidate)
+            && membership.contains(candidate.id)
+            && membership.is_majority(|voter| self.can_vote(voter, candidate))
+    }
+
+    /// Those voters, if they are.
     fn electorate(&self, candidate: &Replica) -> Option<Vec<NodeId>> {
-        let runs = |replica: &Replica| replica.up && replica.frozen_until <= self.now;
-        let linked = |other: NodeId| {
-            self.network.connects(candidate.id, other, self.now)
-                && self.network.connects(other, candidate.id, self.now)
-        };
-        let membership: Membership = candidate.effective();
-        if !runs(candidate) || !membership.contains(candidate.id) {
-            return None;
-        }
-        let voters: Vec<NodeId> = membership
-            .voters()
-            .into_iter()
-            .filter(|voter| linked(*voter) && runs(&self.replicas[voter]))
-            .collect();
-        membership.is_majority(|voter| voters.contains(&voter)).then_some(voters)
+        let voters = candidate.effective().voters().into_iter();
+        self.can_win(candidate).then(|| voters.filter(|voter| self.can_vote(*voter, candidate)).collect())
+    }
+
+    fn can_vote(&self, voter: NodeId, candidate: &Replica) -> bool {
+        self.network.connects(candidate.id, voter, self.now)
+            && self.network.connects(voter, candidate.id, self.now)
+            && self.runs(&self.replicas[voter])
+    }
+
+    fn runs(&self, replica: &Replica) -> bool {
+        replica.up && replica.frozen_until <= self.now
     }
 
     fn becomes_leader(&mut self, id: NodeId, term: u64) {
@@ -207,7 +212,7 @@ impl World {
             sent_at: at,
         });
         tell!(self, "voter {id}: leads in term {term}");
-        self.append(id, Entry::Blank);
+        self.append(id, Arc::new(Entry::Blank));
     }
 }
 

@@ -62,8 +62,10 @@ pub struct Replica {
     pub snapshot: Arc<Ledger>,
     /// Known to be committed.
     pub commit: u64,
-    /// The applied state.
-    pub ledger: Ledger,
+    /// The newest membership in its log, applied or not: what Raft goes by.
+    effective: Arc<Membership>,
+    /// The applied state, shared with snapshots until it changes.
+    pub ledger: Arc<Ledger>,
     /// The voter's half.
     pub voter: Box<dyn VoterHalf>,
     /// Set while it believes that it leads.
@@ -89,7 +91,8 @@ impl Replica {
             log: Vec::new(),
             snapshot: Arc::clone(initial),
             commit: initial.revision,
-            ledger: Ledger::clone(initial),
+            effective: Arc::new(initial.list.membership.clone()),
+            ledger: Arc::clone(initial),
             voter,
             leading: None,
         }
@@ -103,7 +106,7 @@ impl Replica {
         self.leading = None;
         self.frozen_until = 0;
         if from_snapshot {
-            self.ledger = Ledger::clone(&self.snapshot);
+            self.ledger = Arc::clone(&self.snapshot);
             self.commit = self.base.0;
         }
         let pending = self.memberships_above(self.ledger.revision);
@@ -137,7 +140,11 @@ impl Replica {
 
     /// The newest membership in its log, applied or not: what Raft goes by.
     #[must_use]
-    pub fn effective(&self) -> Membership {
+    pub fn effective(&self) -> &Arc<Membership> {
+        &self.effective
+    }
+
+    fn newest_membership(&self) -> Membership {
         for (at, (_, entry)) in self.log.iter().enumerate().rev() {
             if let Entry::Membership(configs) = entry.as_ref() {
                 let id = MembershipId(self.base.0 + count(at) + 1);
@@ -151,8 +158,10 @@ impl Replica {
     /// Appends as the leader. A membership entry closes the gate before it goes to the log (R2b).
     pub fn append(&mut self, entry: Arc<Entry>) -> u64 {
         let index = self.last_index() + 1;
-        if matches!(entry.as_ref(), Entry::Membership(_)) {
-            self.voter.membership_appended(MembershipId(index));
+        if let Entry::Membership(configs) = entry.as_ref() {
+            let id = MembershipId(index);
+            self.voter.membership_appended(id);
+            self.effective = Arc::new(Membership { id, configs: configs.clone() });
         }
         self.log.push((self.term, entry));
         index
@@ -191,8 +200,9 @@ impl Replica {
         self.log.drain(..if agrees { dropped } else { self.log.len() });
         self.base = (index, last_term);
         self.snapshot = Arc::clone(snapshot);
-        self.ledger = Ledger::clone(snapshot);
+        self.ledger = Arc::clone(snapshot);
         self.commit = self.commit.max(index);
+        self.effective = Arc::new(self.newest_membership());
         let pending = self.memberships_above(index);
         let now = self.now(at);
         self.voter.snapshot_installed(now, self.ledger.for_voter(self.id, pending));
@@ -205,7 +215,7 @@ impl Replica {
         }
         let index = self.ledger.revision + 1;
         let entry = Arc::clone(&self.entry(index)?.1);
-        let effect = self.ledger.apply(index, &entry, protocol);
+        let effect = Arc::make_mut(&mut self.ledger).apply(index, &entry, protocol);
         let now = self.now(at);
         match &effect {
             Some(Effect::Listed) => self.voter.list_applied(now, Arc::clone(&self.ledger.list)),
@@ -223,7 +233,7 @@ impl Replica {
     #[must_use]
     pub fn committable(&self) -> Option<u64> {
         let leading = self.leading.as_ref()?;
-        let membership = self.effective();
+        let membership = &self.effective;
         let holds = |index: u64| {
             membership.is_majority(|node| {
                 if node == self.id {
@@ -265,6 +275,9 @@ impl Replica {
     fn truncate(&mut self, from: u64) {
         let keep = usize::try_from(from - self.base.0 - 1).unwrap_or(0);
         self.log.truncate(keep);
+        if self.effective.id.0 >= from {
+            self.effective = Arc::new(self.newest_membership());
+        }
         self.voter.log_truncated(from);
     }
 }

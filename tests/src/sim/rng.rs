@@ -42,6 +42,13 @@ impl Rng {
         items.get(at).copied()
     }
 
+    /// One of those that an iterator gives, if it gives any.
+    pub fn pick_of<T>(&mut self, mut items: impl Iterator<Item = T> + Clone) -> Option<T> {
+        let len = u64::try_from(items.clone().count()).unwrap_or(u64::MAX);
+        let at = usize::try_from(self.below(len)).unwrap_or(0);
+        items.nth(at)
+    }
+
     /// The items in a random order.
     pub fn shuffled<T: Copy>(&mut self, items: &[T]) -> Vec<T> {
         let mut left = items.to_vec();

@@ -1,10 +1,9 @@
 //! The run of one seed: a queue of events in true time, and everything that takes part.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use muster_core::id::{BootId, Generation, MembershipId, NodeId, SessionId};
+use muster_core::id::{BootId, MembershipId, NodeId, SessionId};
 use muster_core::lease::Membership;
 use muster_core::time::Timing;
 
@@ -12,102 +11,15 @@ use super::adversary::Adversary;
 use super::check::Violation;
 use super::clocks::{Clocks, MS, Slew, Time};
 use super::episodes::{Episodes, Theme};
+use super::events::{Event, Queue};
 use super::host::{Death, Host};
 use super::ledger::{Ledger, Slot, list_of};
 use super::network::{Message, Network};
 use super::protocol::Protocol;
 use super::replica::Replica;
 use super::rng::Rng;
+use super::roster::Roster;
 use super::tally::Tally;
-
-/// Something that happens at a time.
-#[allow(missing_docs, reason = "the variants say it; their fields are named for what they are")]
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A message arrives.
-    Deliver { to: NodeId, from: NodeId, message: Message },
-    /// The guard looks at its lease.
-    Guard { host: NodeId, epoch: u64 },
-    /// The guard arms the shim's timer: the absolute value, and what was left when it was computed.
-    Arm { host: NodeId, epoch: u64, value: u64, left: u64 },
-    /// The shim's timer may be due.
-    Timer { host: NodeId, number: u64 },
-    /// A killed task ends.
-    Dies { host: NodeId, slot: Slot, task: u64 },
-    /// The agent looks at the state and talks to its guard.
-    Agent { host: NodeId },
-    /// The agent's word reaches the guard.
-    Order { host: NodeId, order: Order },
-    /// A guard starts.
-    GuardStarts { host: NodeId },
-    /// A machine goes on.
-    Thaws { host: NodeId },
-    /// A replica's regular work.
-    Replica { id: NodeId, epoch: u64 },
-    /// A replica starts.
-    ReplicaStarts { id: NodeId },
-    /// The oracle looks whether an election is due.
-    Election,
-    /// The next fault.
-    Fault,
-    /// A step of a fault that has several.
-    Step(Step),
-    /// The adversary's turn.
-    Adversary,
-    /// All faults end.
-    Heal,
-    /// Everything had time to recover.
-    EpisodeEnds,
-}
-
-/// One step of a fault that has several.
-#[allow(missing_docs, reason = "the variants say it; their fields are named for what they are")]
-#[derive(Clone, Copy, Debug)]
-pub enum Step {
-    /// Host and voter don't reach each other for so long.
-    Cut { host: NodeId, voter: NodeId, length: Time },
-    /// A voter restarts, after so long.
-    Restart { voter: NodeId, down: Time },
-    /// A voter is cut off from the other voters for so long.
-    Isolate { voter: NodeId, length: Time },
-    /// A voter applies nothing for so long.
-    StallApply { voter: NodeId, length: Time },
-    /// The host's session is taken back, or the last taking back is repeated.
-    Reopen { host: NodeId, repeats: bool },
-    /// A leader asks the voter for a promise under the next count of re-openings, and again under the former one.
-    AskCounts { host: NodeId, voter: NodeId },
-    /// A leader asks all voters for promises under memberships that are still to come.
-    AskAhead { host: NodeId },
-    /// The voters wished for by the last storm are wished for now.
-    Voters,
-}
-
-impl Step {
-    /// The name under which it is counted.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Cut { .. } => "host cut off from one voter",
-            Self::Restart { .. } => "voter crashed",
-            Self::Isolate { .. } => "voter isolated",
-            Self::StallApply { .. } => "voter appends without applying",
-            Self::Reopen { .. } => "session taken back",
-            Self::AskCounts { .. } | Self::AskAhead { .. } => "promise asked for ahead of the log",
-            Self::Voters => "other voters wished for",
-        }
-    }
-}
-
-/// What an agent tells its guard.
-#[allow(missing_docs, reason = "the variants say it; their fields are named for what they are")]
-#[derive(Clone, Copy, Debug)]
-pub enum Order {
-    /// The session that this request asked for is open.
-    Grant { session: SessionId, request: u64, ttl_ms: u32, from: NodeId },
-    /// Run this.
-    Start { slot: Slot, session: SessionId, generation: Generation },
-    /// End this.
-    Stop { slot: Slot, session: SessionId, generation: Generation },
-}
 
 /// Everything of one run.
 pub struct World {
@@ -118,9 +30,9 @@ pub struct World {
     /// True time.
     pub now: Time,
     /// The control plane.
-    pub replicas: BTreeMap<NodeId, Replica>,
+    pub replicas: Roster<Replica>,
     /// The hosts of services.
-    pub hosts: BTreeMap<NodeId, Host>,
+    pub hosts: Roster<Host>,
     /// The network.
     pub network: Network,
     /// Uses whatever was ever said at any later time.
@@ -155,11 +67,7 @@ pub struct World {
     pub ttl_ms: u32,
     /// No election before this.
     pub leaderless_since: Option<Time>,
-    /// What comes next: when, its number, and its place in `events`.
-    queue: BinaryHeap<Reverse<(Time, u64, usize)>>,
-    events: Vec<Option<Event>>,
-    free_places: Vec<usize>,
-    next_event: u64,
+    queue: Queue,
     next_number: u64,
 }
 
@@ -174,8 +82,10 @@ macro_rules! tell {
 }
 pub(super) use tell;
 
-/// The first host's id; replicas count from 1.
-const FIRST_HOST: u64 = 101;
+/// The first replica's id.
+const FIRST_REPLICA: NodeId = NodeId(1);
+/// The first host's id.
+const FIRST_HOST: NodeId = NodeId(101);
 
 impl World {
     /// The world of a seed before its first event.
@@ -193,8 +103,8 @@ impl World {
         let mut world = Self {
             protocol,
             now: 0,
-            replicas: BTreeMap::new(),
-            hosts: BTreeMap::new(),
+            replicas: Roster::from(FIRST_REPLICA),
+            hosts: Roster::from(FIRST_HOST),
             network: Network::default(),
             adversary: Adversary::default(),
             storm_voters: members.clone(),
@@ -212,23 +122,20 @@ impl World {
             story: told.then(Vec::new),
             ttl_ms,
             leaderless_since: Some(0),
-            queue: BinaryHeap::new(),
-            events: Vec::new(),
-            free_places: Vec::new(),
-            next_event: 0,
+            queue: Queue::default(),
             next_number: 0,
             rng,
         };
         for id in (1..=voters + 2).map(NodeId) {
             let clocks = world.new_clocks(true);
             let boot = BootId(world.number());
-            world.replicas.insert(id, Replica::new(id, boot, clocks, &initial, &protocol));
+            world.replicas.push(Replica::new(id, boot, clocks, &initial, &protocol));
             world.after(0, Event::Replica { id, epoch: 0 });
         }
         let hosts = world.rng.between(2, 3);
-        for id in (FIRST_HOST..FIRST_HOST + hosts).map(NodeId) {
+        for id in (FIRST_HOST.0..FIRST_HOST.0 + hosts).map(NodeId) {
             let clocks = world.new_clocks(false);
-            world.hosts.insert(id, Host::new(id, clocks));
+            world.hosts.push(Host::new(id, clocks));
             world.after(0, Event::GuardStarts { host: id });
             let first = world.rng.below(30 * MS);
             world.after(first, Event::Agent { host: id });
@@ -241,11 +148,15 @@ impl World {
     /// Runs to the end, or to the first violation.
     pub fn run(&mut self) {
         while self.violation.is_none() && self.episodes.left > 0 {
-            let Some(Reverse((at, _, place))) = self.queue.pop() else { break };
+            let Some((at, place)) = self.queue.pop() else { break };
             self.now = at;
-            let event = self.events[place].take().expect("each place in the queue has an event");
-            self.free_places.push(place);
-            self.handle(event);
+            match self.held_up(self.queue.event(place)) {
+                Some(until) => self.queue.queue(until, place),
+                None => {
+                    let event = self.queue.take(place);
+                    self.handle(&event);
+                }
+            }
         }
         self.tally.simulated_ms = self.now / MS;
     }
@@ -276,14 +187,9 @@ impl World {
     }
 
     /// Puts an event into the queue.
+    #[inline]
     pub fn after(&mut self, delay: Time, event: Event) {
-        self.next_event += 1;
-        let place = self.free_places.pop().unwrap_or_else(|| {
-            self.events.push(None);
-            self.events.len() - 1
-        });
-        self.events[place] = Some(event);
-        self.queue.push(Reverse((self.now + delay, self.next_event, place)));
+        self.queue.push(self.now + delay, event);
     }
 
     /// Sends a message.
@@ -319,13 +225,9 @@ impl World {
         clocks
     }
 
-    fn handle(&mut self, event: Event) {
-        if let Some(until) = self.held_up(&event) {
-            self.after(until - self.now, event);
-            return;
-        }
-        match event {
-            Event::Deliver { to, from, message } => self.deliver(to, from, message),
+    fn handle(&mut self, event: &Event) {
+        match *event {
+            Event::Deliver { to, from, ref message } => self.deliver(to, from, message),
             Event::Guard { host, epoch } => self.guard_looks(host, epoch),
             Event::Arm { host, epoch, value, left } => self.guard_arms(host, epoch, value, left),
             Event::Timer { host, number } => self.timer_due(host, number),
@@ -375,10 +277,10 @@ impl World {
         (stopped > self.now).then_some(stopped)
     }
 
-    fn deliver(&mut self, to: NodeId, from: NodeId, message: Message) {
-        if self.hosts.contains_key(&to) {
+    fn deliver(&mut self, to: NodeId, from: NodeId, message: &Message) {
+        if self.hosts.contains(to) {
             if let Message::Answer(answer) = message {
-                self.guard_hears(to, &answer);
+                self.guard_hears(to, answer);
             }
         } else if self.replicas.get(&to).is_some_and(|replica| replica.up) {
             self.replica_hears(to, from, message);

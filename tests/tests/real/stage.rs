@@ -50,6 +50,11 @@ impl Stage {
         })
     }
 
+    /// A case without a cluster of the harness.
+    pub fn alone(&self, name: &str, case: fn() -> Played) -> Trial {
+        self.trial(name, move || case().map_err(|error| error.to_string().into()))
+    }
+
     fn trial(&self, name: &str, case: impl FnOnce() -> Result<(), Failed> + Send + 'static) -> Trial {
         let (obstacle, required, shown) = (self.obstacle.clone(), self.required, name.to_owned());
         Trial::ignorable_test(name, move || {

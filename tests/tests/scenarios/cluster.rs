@@ -59,7 +59,7 @@ impl Cluster {
     pub fn apply(&mut self, command: Command) -> Result<Vec<Event>, Refusal> {
         let at = Revision(self.state.revision.0 + 1);
         let proposal =
-            Proposal { stamp: self.now, request: RequestId::default(), actor: "test".to_owned(), command };
+            Proposal { stamp: self.now, request: RequestId::default(), actor: "test".into(), command };
         let outcome = self.state.apply(at, &proposal);
         outcome.reply.map(|_| outcome.events)
     }

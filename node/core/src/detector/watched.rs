@@ -1,11 +1,11 @@
 //! What the leader knows of one open session: the voters' last reports, carried forward, and their promises.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::OVERDUE_DIVISOR;
 use crate::id::{BootId, NodeId, Reopens};
-use crate::lease::membership::{Membership, majority_of};
+use crate::lease::membership::{MAX_VOTERS, Membership, majority_of};
 use crate::lease::voter::OpenSession;
 use crate::time::{HostInstant, closing_age_ms};
 
@@ -19,11 +19,18 @@ pub(super) struct Reported {
     pub(super) at: HostInstant,
 }
 
+impl Reported {
+    fn age_at(&self, now: HostInstant) -> Duration {
+        self.age + now.longest_since(self.at)
+    }
+}
+
 /// One open session.
 #[derive(Clone, Debug)]
 pub(super) struct Watched {
     pub(super) open: OpenSession,
-    pub(super) reports: BTreeMap<NodeId, Reported>,
+    /// One a voter: a list, because they are few and looked up after every input.
+    pub(super) reports: Vec<(NodeId, Reported)>,
     /// Promises under the present membership and count of re-openings.
     pub(super) promises: BTreeMap<NodeId, BootId>,
     /// From when a voter may be asked again for its promise.
@@ -36,7 +43,7 @@ impl Watched {
     pub(super) fn new(open: OpenSession) -> Self {
         Self {
             open,
-            reports: BTreeMap::new(),
+            reports: Vec::new(),
             promises: BTreeMap::new(),
             ask_again_at: BTreeMap::new(),
             proposed_at: None,
@@ -67,7 +74,38 @@ impl Watched {
     /// A voter's age of the session at `now`: what it reported plus the time since. If it has acked meanwhile the
     /// true age is less; asked for a promise it then says so.
     pub(super) fn age_at(&self, voter: NodeId, now: HostInstant) -> Option<Duration> {
-        self.reports.get(&voter).map(|report| report.age + now.longest_since(report.at))
+        self.report_of(voter).map(|report| report.age_at(now))
+    }
+
+    /// Notes what a voter has said; its former word is replaced.
+    pub(super) fn report(&mut self, voter: NodeId, report: Reported) {
+        match self.reports.iter_mut().find(|(known, _)| *known == voter) {
+            Some((_, former)) => *former = report,
+            None => self.reports.push((voter, report)),
+        }
+    }
+
+    fn report_of(&self, voter: NodeId) -> Option<&Reported> {
+        self.reports.iter().find(|(known, _)| *known == voter).map(|(_, report)| report)
+    }
+
+    /// Whether there is certainly nothing to do about the session: nobody has promised or reached W. Asked after every
+    /// input, and mostly true.
+    pub(super) fn is_quiet(&self, now: HostInstant) -> bool {
+        let closing_age = self.closing_age();
+        let quiet = |report: &Reported| report.promised.is_none() && report.age_at(now) < closing_age;
+        self.promises.is_empty() && self.reports.iter().all(|(_, report)| quiet(report))
+    }
+
+    /// Whether a majority (joint: of both halves) has reached W.
+    pub(super) fn majority_expired(&self, membership: &Membership, now: HostInstant) -> bool {
+        let closing_age = self.closing_age();
+        membership.is_majority(|voter| self.age_at(voter, now).is_some_and(|age| age >= closing_age))
+    }
+
+    /// Whether a majority (joint: of both halves) has acked within `age`.
+    pub(super) fn majority_within(&self, membership: &Membership, now: HostInstant, age: Duration) -> bool {
+        membership.is_majority(|voter| self.age_at(voter, now).is_some_and(|known| known < age))
     }
 
     /// The age of the lease: the least age within which a majority (joint: of both halves) has acked. `None`
@@ -75,10 +113,7 @@ impl Watched {
     pub(super) fn lease_age(&self, membership: &Membership, now: HostInstant) -> Option<Duration> {
         let mut oldest = None;
         for voters in &membership.configs {
-            let mut ages: Vec<Duration> =
-                voters.iter().filter_map(|voter| self.age_at(*voter, now)).collect();
-            ages.sort_unstable();
-            let half = *ages.get(majority_of(voters.len()) - 1)?;
+            let half = self.ages_of(voters, now).least(majority_of(voters.len()))?;
             oldest = oldest.max(Some(half));
         }
         oldest
@@ -88,27 +123,28 @@ impl Watched {
     pub(super) fn majority_expires_in(&self, membership: &Membership, now: HostInstant) -> Option<Duration> {
         let mut longest = None;
         for voters in &membership.configs {
-            let mut waits: Vec<Duration> = voters
-                .iter()
-                .filter_map(|voter| self.age_at(*voter, now))
-                .map(|age| self.closing_age().saturating_sub(age))
-                .collect();
-            waits.sort_unstable();
-            let half = *waits.get(majority_of(voters.len()) - 1)?;
-            longest = longest.max(Some(half));
+            let half = self.ages_of(voters, now).largest(majority_of(voters.len()))?;
+            longest = longest.max(Some(self.closing_age().saturating_sub(half)));
         }
         longest
+    }
+
+    /// The ages that these voters have reported, carried forward to `now`.
+    fn ages_of(&self, voters: &BTreeSet<NodeId>, now: HostInstant) -> Ages {
+        let mut ages = Ages::default();
+        voters.iter().filter_map(|voter| self.age_at(*voter, now)).for_each(|age| ages.insert(age));
+        ages
     }
 
     /// Whether a minority gave the session up by mistake (R9): some voter has promised, and a majority that has
     /// not keeps acking.
     pub(super) fn wants_reopening(&self, membership: &Membership, now: HostInstant) -> bool {
         let promised = |voter: NodeId| {
-            let said = self.reports.get(&voter).and_then(|report| report.promised);
+            let said = self.report_of(voter).and_then(|report| report.promised);
             said == Some(self.open.reopens) || self.promises.contains_key(&voter)
         };
         let fresh = |voter: NodeId| self.age_at(voter, now).is_some_and(|age| age < self.overdue_age());
-        membership.voters().into_iter().any(promised)
+        membership.configs.iter().flatten().any(|voter| promised(*voter))
             && membership.is_majority(|voter| fresh(voter) && !promised(voter))
     }
 
@@ -122,8 +158,41 @@ impl Watched {
 
     /// The shortest absence of the agent that a voter with a fresh age reported.
     pub(super) fn agent_absent(&self, now: HostInstant) -> Duration {
-        let fresh = |report: &&Reported| report.age + now.longest_since(report.at) < self.overdue_age();
-        self.reports.values().filter(fresh).map(|report| report.agent_absent).min().unwrap_or_default()
+        let fresh = |report: &&Reported| report.age_at(now) < self.overdue_age();
+        let reports = self.reports.iter().map(|(_, report)| report);
+        reports.filter(fresh).map(|report| report.agent_absent).min().unwrap_or_default()
+    }
+}
+
+/// The ages of the voters of one set, ascending. The detector looks after every input, so this allocates nothing.
+#[derive(Default)]
+struct Ages {
+    ages: [Duration; MAX_VOTERS],
+    len: usize,
+}
+
+impl Ages {
+    fn insert(&mut self, age: Duration) {
+        if self.len == MAX_VOTERS {
+            return;
+        }
+        let mut at = self.len;
+        while at > 0 && self.ages[at - 1] > age {
+            self.ages[at] = self.ages[at - 1];
+            at -= 1;
+        }
+        self.ages[at] = age;
+        self.len += 1;
+    }
+
+    /// The age that `count` of them don't exceed.
+    fn least(&self, count: usize) -> Option<Duration> {
+        self.ages[..self.len].get(count.checked_sub(1)?).copied()
+    }
+
+    /// The age that `count` of them have reached.
+    fn largest(&self, count: usize) -> Option<Duration> {
+        self.ages[..self.len].get(self.len.checked_sub(count)?).copied()
     }
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::promise::{AgeReport, AgeReports, CloseRequest, Promise, Refusal};
-use self::session::Tracked;
+use self::session::{REPLAY_WINDOW, Tracked};
 use super::message::{Ack, Answer, Closed, Fenced, Heartbeat, Tenure, VoterList};
 use super::rules::{Rules, Sound};
 use crate::id::{BootId, ClusterId, Incarnation, MembershipId, NodeId, Reopens, Revision, SessionId};
@@ -80,6 +80,19 @@ pub enum FencedEffect {
     Answer(Closed),
     /// Of another cluster, another node, or of a session that this voter has not heard of yet.
     Ignore,
+}
+
+/// Why a heartbeat gets no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// It is of another cluster or incarnation.
+    OtherCluster,
+    /// It is of another node than the session's.
+    OtherNode,
+    /// It is too old, or was answered as often as it was sent.
+    Replayed,
+    /// The voter may not ack it now: R2(a) to (d), R5.
+    NotNow,
 }
 
 /// The voter's half.
@@ -233,21 +246,32 @@ impl<R: Rules> VoterLease<R> {
 
     // ---- datagrams ----------------------------------------------------------------------------------------
 
-    /// R2: answers a heartbeat whose MAC the caller has checked under the session's key. `None`: no answer.
+    /// [`Self::judge_heartbeat`], where nobody asks why there is no answer.
     pub fn on_heartbeat(&mut self, now: HostInstant, heartbeat: &Heartbeat) -> Option<Answer> {
+        self.judge_heartbeat(now, heartbeat).ok()
+    }
+
+    /// R2: answers a heartbeat whose MAC the caller has checked under the session's key.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]: why it gets none. One that is refused has no effect.
+    pub fn judge_heartbeat(&mut self, now: HostInstant, heartbeat: &Heartbeat) -> Result<Answer, NoAnswer> {
         self.tick(now);
         let Tenure { node, session, .. } = heartbeat.tenure;
         if !self.is_ours(heartbeat.tenure) {
-            return None;
+            return Err(NoAnswer::OtherCluster);
         }
         if self.is_closed(session) && R::UNKNOWN_IS_NOT_OPEN {
-            return Some(Answer::Closed(self.closed(heartbeat.tenure)));
+            return Ok(Answer::Closed(self.closed(heartbeat.tenure)));
         }
-        self.readiness().ok()?;
+        self.readiness().map_err(|_| NoAnswer::NotNow)?;
         let release = match self.sessions.get_mut(&session) {
-            Some(known) if known.node != node => return None,
-            Some(known) if R::PROMISE_ENDS_ACKS && known.promised.is_some() => return None,
+            Some(known) if known.node != node => return Err(NoAnswer::OtherNode),
+            Some(known) if R::PROMISE_ENDS_ACKS && known.promised.is_some() => return Err(NoAnswer::NotNow),
             Some(known) => {
+                if !known.takes(heartbeat.seq) {
+                    return Err(NoAnswer::Replayed);
+                }
                 if heartbeat.seq > known.highest_seq {
                     known.highest_seq = heartbeat.seq;
                     known.last_ack = now;
@@ -258,11 +282,11 @@ impl<R: Rules> VoterLease<R> {
                 known.release &= !heartbeat.agent_present;
                 known.release
             }
-            None if R::UNKNOWN_IS_NOT_OPEN => return None,
+            None if R::UNKNOWN_IS_NOT_OPEN => return Err(NoAnswer::NotNow),
             None => false,
         };
         let version = self.list.version();
-        Some(Answer::Ack(Ack {
+        Ok(Answer::Ack(Ack {
             tenure: heartbeat.tenure,
             voter: self.identity.node,
             boot: self.identity.boot,
@@ -385,6 +409,7 @@ fn tracked(now: HostInstant, open: OpenSession) -> Tracked {
         reopens: open.reopens,
         last_ack: now,
         highest_seq: 0,
+        answered: [0; REPLAY_WINDOW],
         promised: None,
         agent_seen: now,
         release: false,

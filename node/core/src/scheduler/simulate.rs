@@ -190,7 +190,7 @@ fn obey(state: &mut State, now: Stamp) {
 
 fn run(state: &mut State, command: Command, now: Stamp) -> Outcome {
     let at = Revision(state.revision.0 + 1);
-    let actor = "simulation".to_owned();
+    let actor = "simulation".into();
     state.apply(at, &Proposal { stamp: now, request: RequestId::default(), actor, command })
 }
 

@@ -1,8 +1,9 @@
 //! `apply`: one log entry's effect on the state. Total and pure: a bad command is a refusal, never a panic,
-//! and a refused command changes nothing but time and the client's record.
+//! and a refused command changes nothing but time, the client's record and the audit trail.
 
 mod certificates;
 pub use certificates::{LONGEST_USER_LIFE, NODE_CERTIFICATE_LIFE};
+mod calls;
 mod nodes;
 mod placements;
 mod secrets;
@@ -13,7 +14,9 @@ mod sessions;
 mod tokens;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use crate::audit::{Act, AuditRecord};
 use crate::command::{Command, Proposal};
 use crate::event::{Event, EventKind};
 use crate::id::{MembershipId, NodeId, Revision, ServiceName, SessionId, SlotId};
@@ -77,6 +80,8 @@ pub struct Outcome {
     pub reply: Result<Reply, Refusal>,
     /// What to tell the world.
     pub events: Vec<Event>,
+    /// What it added to the audit trail.
+    pub audit: Vec<Arc<AuditRecord>>,
 }
 
 /// What one kind of command hands back to [`State::apply`].
@@ -102,11 +107,13 @@ type Applied = Result<Effect, Refusal>;
 impl State {
     /// Applies one command.
     pub fn apply(&mut self, at: Revision, proposal: &Proposal) -> Outcome {
-        self.revision = at;
+        let before = std::mem::replace(&mut self.revision, at);
         self.now = self.now.max(proposal.stamp);
         if let Some(reply) = self.clients.answered(proposal.request) {
-            return Outcome { reply, events: Vec::new() };
+            return Outcome { reply, events: Vec::new(), audit: Vec::new() };
         }
+        // Afterwards what it names may be gone.
+        let act = Act::of(self, &proposal.actor, &proposal.command);
         let mut events = Vec::new();
         let applied = self.dispatch(&proposal.command, &mut events);
         let reply = applied.map(|effect| {
@@ -116,7 +123,10 @@ impl State {
             Reply { revision: at, changed: effect.changed, value: effect.value }
         });
         self.clients.remember(proposal.request, at, &reply);
-        Outcome { reply, events }
+        if let Some(act) = act {
+            self.record(before, proposal, act, &reply);
+        }
+        Outcome { reply, events, audit: self.audit.of(at) }
     }
 
     /// Applies a membership entry: `configs` are the voters (two sets when joint), `standbys` the learners.
@@ -188,6 +198,7 @@ impl State {
             Command::HoldSecretKey { node, key } => self.hold_secret_key(*node, *key, events),
             Command::PutSecret(put) => self.put_secret(put, events),
             Command::RemoveSecret { name, forced } => self.remove_secret(name, *forced, events),
+            Command::RecordCalls(told) => self.record_calls(told),
         }
     }
 

@@ -67,12 +67,17 @@ impl World {
         let (before, at) = (self.state.clone(), self.next());
         let planned = matches!(command, Command::ApplyPlan(_));
         let proposal =
-            Proposal { stamp: self.now, request: RequestId::default(), actor: "test".to_owned(), command };
+            Proposal { stamp: self.now, request: RequestId::default(), actor: "test".into(), command };
         let outcome = self.state.apply(at, &proposal);
         let found = violations(&self.state);
         assert!(found.is_empty(), "{found:?}\nafter {proposal:?}\non {:#?}", before.slots);
         if outcome.reply.is_err() {
-            let kept = State { revision: before.revision, now: before.now, ..self.state.clone() };
+            let kept = State {
+                revision: before.revision,
+                now: before.now,
+                audit: before.audit.clone(),
+                ..self.state.clone()
+            };
             assert_eq!(kept, before, "a refused command changed something: {proposal:?}");
         }
         if planned && outcome.reply.is_ok() {

@@ -100,6 +100,12 @@ impl<'a> Writer<'a> {
         self.used += field.len();
     }
 
+    /// Zeros up to that length: receivers pass over what is behind the fields that they know.
+    pub(super) fn pad(&mut self, length: usize) {
+        self.bytes[self.used..length].fill(0);
+        self.used = length;
+    }
+
     pub(super) fn u64(&mut self, field: u64) {
         self.put(&field.to_be_bytes());
     }

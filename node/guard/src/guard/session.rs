@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::network::Network;
 use crate::clock;
-use crate::datagram::{self, Buffer, DATAGRAM_BYTES_MAX, FromGuard};
+use crate::datagram::{self, Buffer, DATAGRAM_BYTES_MAX, FromGuard, Header, Rejection, Rejections};
 use crate::key::SessionKey;
 use crate::protocol::{LeasePhase, SessionGrant};
 
@@ -25,7 +25,8 @@ pub(crate) struct Session {
     pub(crate) release: bool,
     pub(crate) sent: u64,
     pub(crate) acked: u64,
-    pub(crate) rejected: u64,
+    #[serde(default)]
+    pub(crate) rejections: Rejections,
     /// Smallest time until the kill that was seen just before a renewal.
     pub(crate) headroom_ms: u64,
     /// The value of `CLOCK_BOOTTIME` that the shims' timers were last armed for.
@@ -49,7 +50,7 @@ impl Session {
             release: false,
             sent: 0,
             acked: 0,
-            rejected: 0,
+            rejections: Rejections::default(),
             headroom_ms: u64::MAX,
             timer_boottime_ns: None,
             buffer: empty_buffer(),
@@ -106,13 +107,29 @@ impl Session {
 
     /// Takes one received datagram.
     pub(crate) fn receive(&mut self, bytes: &[u8]) -> HostEffect {
-        match datagram::open_answer(bytes, &self.key) {
+        match self.open(bytes) {
             Ok(answer) => self.take(&answer),
-            Err(_) => {
-                self.rejected += 1;
+            Err(rejection) => {
+                self.rejections.count(rejection);
                 HostEffect::default()
             }
         }
+    }
+
+    /// What costs nothing is looked at first: no MAC is computed for what can't be an answer to this session.
+    fn open(&self, bytes: &[u8]) -> Result<Answer, Rejection> {
+        let header = Header::read(bytes)?;
+        let tenure = self.lease.tenure();
+        if header.kind.goes_to_voters() {
+            return Err(Rejection::Direction);
+        }
+        if (header.cluster, header.incarnation) != (tenure.cluster, tenure.incarnation) {
+            return Err(Rejection::Cluster);
+        }
+        if header.session != tenure.session {
+            return Err(Rejection::Session);
+        }
+        Ok(datagram::open_answer(bytes, &self.key)?)
     }
 
     fn take(&mut self, answer: &Answer) -> HostEffect {
@@ -182,6 +199,41 @@ mod tests {
             Ack { tenure, voter: NodeId(1), boot: BootId(1), seq, list_version, list: None, release: false };
         session.lease.on_answer(at(10), &Answer::Ack(ack));
         session
+    }
+
+    #[test]
+    fn what_is_no_answer_to_this_session_is_counted_by_kind_and_changes_nothing() {
+        let mut session = leased();
+        let before = (session.lease.kill_at(), session.acked);
+        let tenure = session.lease.tenure();
+        let closed = |tenure| Answer::Closed(muster_core::lease::Closed { tenure, voter: NodeId(1) });
+        let sealed = |answer: &Answer, key: [u8; 32]| {
+            let mut buffer: Buffer = [0; DATAGRAM_BYTES_MAX];
+            let length = datagram::encode_answer(answer, &SessionKey(key), &mut buffer);
+            buffer[..length].to_vec()
+        };
+        let mut own: Buffer = [0; DATAGRAM_BYTES_MAX];
+        let fenced = FromGuard::Fenced(muster_core::lease::Fenced { tenure });
+        let length = datagram::encode_from_guard(&fenced, &SessionKey([7; 32]), &mut own);
+        let mut turned = own[..length].to_vec();
+        // Called an answer, it is still MACed as a question.
+        turned[3] = datagram::Kind::Closed as u8;
+        let mut old = sealed(&closed(tenure), [7; 32]);
+        old[2] = 99;
+        for (bytes, rejection) in [
+            (b"GET / HTTP/1.1".to_vec(), Rejection::Foreign),
+            (old, Rejection::Version),
+            (own[..length].to_vec(), Rejection::Direction),
+            (turned, Rejection::Mac),
+            (sealed(&closed(tenure), [8; 32]), Rejection::Mac),
+            (sealed(&closed(Tenure { cluster: ClusterId(5), ..tenure }), [7; 32]), Rejection::Cluster),
+            (sealed(&closed(Tenure { session: SessionId(8), ..tenure }), [7; 32]), Rejection::Session),
+        ] {
+            let seen = session.rejections.of(rejection);
+            assert_eq!(session.receive(&bytes), HostEffect::default(), "{rejection:?}");
+            assert_eq!(session.rejections.of(rejection), seen + 1, "{rejection:?}: {:?}", session.rejections);
+        }
+        assert_eq!((session.lease.kill_at(), session.acked), before);
     }
 
     #[test]

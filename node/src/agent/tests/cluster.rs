@@ -70,12 +70,8 @@ impl Cluster {
         self.state.send_modify(|state| {
             let state = Arc::make_mut(state);
             let at = Revision(state.revision.0 + 1);
-            let proposal = Proposal {
-                stamp: Stamp(at.0),
-                request: RequestId::default(),
-                actor: "test".to_owned(),
-                command,
-            };
+            let proposal =
+                Proposal { stamp: Stamp(at.0), request: RequestId::default(), actor: "test".into(), command };
             reply = Some(state.apply(at, &proposal).reply);
         });
         reply.unwrap().map_err(SubmitError::Refused)

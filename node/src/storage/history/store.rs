@@ -4,6 +4,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
+use super::audit::Audit;
 use super::{Event, Query};
 
 /// sled's cache: the history is read rarely.
@@ -27,6 +28,8 @@ pub(super) enum StoreError {
     Sled(#[from] sled::Error),
     #[error("an event is not readable: {0}")]
     Event(#[from] serde_json::Error),
+    #[error("a line of the audit trail is not readable: {0}")]
+    Audit(#[from] prost::DecodeError),
     #[error("a key has an impossible length")]
     Key,
     #[error("it panicked: {0}")]
@@ -40,6 +43,7 @@ pub(super) struct Store {
     events: sled::Tree,
     /// (service, 0, revision, sequence) -> nothing
     by_service: sled::Tree,
+    pub(super) audit: Audit,
     count: u64,
     kept: u64,
 }
@@ -75,7 +79,8 @@ impl Store {
             parse_key(&key?)?;
             count += 1;
         }
-        Ok(Self { database, events, by_service, count, kept })
+        let audit = Audit::open(&database)?;
+        Ok(Self { database, events, by_service, audit, count, kept })
     }
 
     /// Keeps the event; false when it is too large to be kept.
@@ -163,14 +168,15 @@ impl Drop for Store {
 
 const KEY_BYTES: usize = 12;
 
-fn event_key(revision: u64, sequence: u32) -> [u8; KEY_BYTES] {
+/// (revision, sequence), big-endian.
+pub(super) fn event_key(revision: u64, sequence: u32) -> [u8; KEY_BYTES] {
     let mut key = [0; KEY_BYTES];
     key[..8].copy_from_slice(&revision.to_be_bytes());
     key[8..].copy_from_slice(&sequence.to_be_bytes());
     key
 }
 
-fn parse_key(key: &[u8]) -> Result<[u8; KEY_BYTES], StoreError> {
+pub(super) fn parse_key(key: &[u8]) -> Result<[u8; KEY_BYTES], StoreError> {
     key.try_into().map_err(|_| StoreError::Key)
 }
 

@@ -6,6 +6,7 @@ use muster_core::command::{Command, Observation, Proposal};
 use muster_core::id::{RequestId, ServiceName, SlotId};
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 
+use crate::audit::role_to_proto;
 use crate::slot::instance_state_to_proto;
 
 /// The field numbers of `log.proto` that are written here.
@@ -13,6 +14,9 @@ mod tag {
     pub const STAMP_MS: u32 = 1;
     pub const REQUEST: u32 = 2;
     pub const ACTOR: u32 = 3;
+    pub const ACTOR_ROLE: u32 = 4;
+    pub const ACTOR_FROM: u32 = 5;
+    pub const ACTOR_VIA: u32 = 6;
     pub const OBSERVE: u32 = 22;
     pub const ANNOTATE_SERVICE: u32 = 29;
 }
@@ -35,7 +39,12 @@ fn write_proposal(proposal: &Proposal, command: u32, fields: impl Fn(&mut Out<'_
     let whole = |out: &mut Out<'_>| {
         out.number(tag::STAMP_MS, proposal.stamp.0);
         out.message(tag::REQUEST, |out| request(out, proposal.request));
-        out.text(tag::ACTOR, &proposal.actor);
+        out.text(tag::ACTOR, &proposal.actor.name);
+        // An enumeration's number is never negative here, so its sign extension does not matter.
+        let role = i32::from(role_to_proto(proposal.actor.role)).unsigned_abs();
+        out.number(tag::ACTOR_ROLE, u64::from(role));
+        out.text(tag::ACTOR_FROM, &proposal.actor.from);
+        out.text(tag::ACTOR_VIA, &proposal.actor.via);
         out.message(command, &fields);
     };
     let mut bytes = Vec::with_capacity(length_of(whole));

@@ -12,6 +12,7 @@ use super::record::{
     client_from_proto, node_from_proto, service_from_proto, session_from_proto, slot_record_from_proto,
 };
 use super::{STATE_VERSION, SnapshotError};
+use crate::audit::audit_from_proto;
 use crate::error::{DecodeError, required};
 use crate::node::{cluster_id_from_bytes, timing_from_proto, token_from_proto};
 use crate::secret::{secret_from_proto, secret_key_from_proto};
@@ -40,6 +41,7 @@ enum Kind {
     User,
     SecretKey,
     Secret,
+    Audit,
 }
 
 impl Kind {
@@ -56,6 +58,7 @@ impl Kind {
             Record::User(_) => Self::User,
             Record::SecretKey(_) => Self::SecretKey,
             Record::Secret(_) => Self::Secret,
+            Record::Audit(_) => Self::Audit,
         }
     }
 
@@ -72,6 +75,7 @@ impl Kind {
             Self::User => "user",
             Self::SecretKey => "secret key",
             Self::Secret => "secret",
+            Self::Audit => "audit",
         }
     }
 }
@@ -135,6 +139,7 @@ impl StateReader {
                 .map(|set| set.nodes.iter().copied().map(NodeId).collect())
                 .collect(),
         };
+        state.audit.restore_totals(header.audit_changes, header.audit_refusals);
         state.standbys = header.standbys.iter().copied().map(NodeId).collect();
         if header.has_cluster {
             let created = Stamp(header.created_ms);
@@ -195,6 +200,7 @@ impl StateReader {
                 let (name, secret) = secret_from_proto(&secret)?;
                 state.secrets.insert(name, Arc::new(secret)).is_none()
             }
+            Record::Audit(record) => state.audit.restore(audit_from_proto(record)?),
         })
     }
 }

@@ -7,6 +7,7 @@ use super::record::{
     client_to_proto, node_to_proto, service_to_proto, session_to_proto, slot_record_to_proto,
 };
 use super::{STATE_VERSION, SessionKeys};
+use crate::audit::audit_to_proto;
 use crate::node::{cluster_id_to_bytes, timing_to_proto, token_to_proto};
 use crate::secret::{secret_key_to_proto, secret_to_proto};
 use crate::trust::{authority_to_proto, user_to_proto};
@@ -33,11 +34,13 @@ pub fn write_state<E>(
     state.users.values().try_for_each(|user| put(Record::User(user_to_proto(user))))?;
     state.secret_keys.iter().try_for_each(|key| put(Record::SecretKey(secret_key_to_proto(key))))?;
     let mut secrets = state.secrets.iter();
-    secrets.try_for_each(|(name, secret)| put(Record::Secret(secret_to_proto(name, secret, keys))))
+    secrets.try_for_each(|(name, secret)| put(Record::Secret(secret_to_proto(name, secret, keys))))?;
+    state.audit.records().try_for_each(|record| put(Record::Audit(audit_to_proto(record))))
 }
 
 fn header(state: &State) -> v1::StateHeader {
     let configs = state.membership.configs.iter();
+    let (audit_changes, audit_refusals) = state.audit.totals();
     v1::StateHeader {
         version: STATE_VERSION,
         revision: state.revision.0,
@@ -51,6 +54,8 @@ fn header(state: &State) -> v1::StateHeader {
         membership: state.membership.id.0,
         configs: configs.map(|set| v1::VoterSet { nodes: set.iter().map(|id| id.0).collect() }).collect(),
         standbys: state.standbys.iter().map(|id| id.0).collect(),
+        audit_changes,
+        audit_refusals,
     }
 }
 

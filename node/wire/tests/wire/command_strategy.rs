@@ -1,5 +1,6 @@
 //! Arbitrary proposals. Ids and names come from small ranges, so that applied commands often meet what is there.
 
+use muster_core::audit::{Actor, ActorRole, AuditOutcome, AuditRecord, RecordedCall, RecordedCalls};
 use muster_core::command::{
     AddNode, AuthorityKey, Bootstrap, CertificateHolder, CloseSession, Command, DrainWish, NewAuthority,
     NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, PutSecret, Role,
@@ -308,6 +309,63 @@ fn secret_command() -> impl Strategy<Value = Command> {
     ]
 }
 
+fn actor() -> impl Strategy<Value = Actor> {
+    let roles = vec![
+        ActorRole::Muster,
+        ActorRole::Node,
+        ActorRole::User(UserRole::Viewer),
+        ActorRole::User(UserRole::Operator),
+        ActorRole::User(UserRole::Admin),
+        ActorRole::Local,
+        ActorRole::Stranger,
+    ];
+    (text(), select(roles), text(), text()).prop_map(|(name, role, from, via)| Actor {
+        name,
+        role,
+        from,
+        via,
+    })
+}
+
+fn recorded_call() -> impl Strategy<Value = RecordedCall> {
+    (stamp(), number(), actor(), text(), text(), option::of((text(), text())), any::<u32>()).prop_map(
+        |(time, before, actor, verb, target, refused, count)| RecordedCall {
+            time,
+            before: Revision(before),
+            actor,
+            verb,
+            target,
+            refused,
+            count,
+        },
+    )
+}
+
+fn record_calls() -> impl Strategy<Value = Command> {
+    (node_id(), prop::collection::vec(recorded_call(), 0..4))
+        .prop_map(|(node, calls)| Command::RecordCalls(RecordedCalls { node, calls }))
+}
+
+/// A line of the audit trail, at any place.
+pub fn audit_record() -> impl Strategy<Value = AuditRecord> {
+    let outcomes = vec![AuditOutcome::Applied, AuditOutcome::Unchanged, AuditOutcome::Refused];
+    (recorded_call(), select(outcomes), text(), text()).prop_map(|(call, outcome, code, message)| {
+        AuditRecord {
+            revision: Revision(0),
+            sequence: 0,
+            time: call.time,
+            before: call.before,
+            actor: call.actor,
+            verb: call.verb,
+            target: call.target,
+            outcome,
+            code,
+            message,
+            count: call.count,
+        }
+    })
+}
+
 pub fn command() -> impl Strategy<Value = Command> {
     prop_oneof![
         node_command(),
@@ -316,6 +374,7 @@ pub fn command() -> impl Strategy<Value = Command> {
         service_command(),
         trust_command(),
         secret_command(),
+        record_calls(),
     ]
 }
 
@@ -329,10 +388,7 @@ pub fn frequent_proposal() -> impl Strategy<Value = Proposal> {
 }
 
 fn proposal_of(command: impl Strategy<Value = Command>) -> impl Strategy<Value = Proposal> {
-    (stamp(), number(), number(), text(), command).prop_map(|(stamp, client, seq, actor, command)| Proposal {
-        stamp,
-        request: RequestId { client, seq },
-        actor,
-        command,
+    (stamp(), number(), number(), actor(), command).prop_map(|(stamp, client, seq, actor, command)| {
+        Proposal { stamp, request: RequestId { client, seq }, actor, command }
     })
 }

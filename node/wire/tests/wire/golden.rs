@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use muster_core::audit::{Actor, ActorRole, RecordedCall, RecordedCalls};
 use muster_core::command::{
     AddNode, AuthorityKey, Bootstrap, CertificateHolder, CloseSession, Command, DrainWish, NewAuthority,
     NewCertificate, NodeChange, NodeDescription, Observation, OpenSession, Proposal, PutSecret, Role,
@@ -39,7 +40,30 @@ fn node_name(name: &str) -> NodeName {
 
 fn proposed(command: Command) -> Proposal {
     let request = RequestId { client: 0x0102_0304_0506_0708, seq: 3 };
-    Proposal { stamp: Stamp(1_700_000_000_000), request, actor: "admin".to_owned(), command }
+    Proposal { stamp: Stamp(1_700_000_000_000), request, actor: "admin".into(), command }
+}
+
+/// Who, with all that is known of it.
+fn actor() -> Actor {
+    Actor {
+        name: "user alice".to_owned(),
+        role: ActorRole::User(UserRole::Operator),
+        from: "10.0.0.9".to_owned(),
+        via: "n2".to_owned(),
+    }
+}
+
+fn record_calls() -> Command {
+    let call = RecordedCall {
+        time: Stamp(1_700_000_000_001),
+        before: Revision(4),
+        actor: actor(),
+        verb: "service apply".to_owned(),
+        target: "db".to_owned(),
+        refused: Some(("MU2030".to_owned(), "no".to_owned())),
+        count: 3,
+    };
+    Command::RecordCalls(RecordedCalls { node: NodeId(1), calls: vec![call] })
 }
 
 fn description() -> NodeDescription {
@@ -291,19 +315,26 @@ fn kind(command: &Command) -> &'static str {
         Command::HoldSecretKey { .. } => "hold_secret_key",
         Command::PutSecret(_) => "put_secret",
         Command::RemoveSecret { .. } => "remove_secret",
+        Command::RecordCalls(_) => "record_calls",
     }
 }
 
 #[test]
 fn the_bytes_of_every_kind_of_command_stay_as_recorded() {
     let mut actual = String::new();
-    for command in commands().into_iter().chain(secret_commands()) {
+    for command in commands().into_iter().chain(secret_commands()).chain([record_calls()]) {
         write!(actual, "{} ", kind(&command)).unwrap();
         for byte in encode_proposal(&proposed(command)) {
             write!(actual, "{byte:02x}").unwrap();
         }
         actual.push('\n');
     }
+    write!(actual, "with_actor ").unwrap();
+    let with_actor = Proposal { actor: actor(), ..proposed(Command::RemoveUser { name: user() }) };
+    for byte in encode_proposal(&with_actor) {
+        write!(actual, "{byte:02x}").unwrap();
+    }
+    actual.push('\n');
     for (actual, recorded) in actual.lines().zip(GOLDEN.lines()) {
         assert_eq!(actual, recorded);
     }

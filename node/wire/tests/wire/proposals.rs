@@ -17,7 +17,7 @@ use crate::command_strategy::{frequent_proposal, new_authority, open_session, pr
 
 fn opening(open: OpenSession) -> Proposal {
     let command = Command::OpenSession(open);
-    Proposal { stamp: Stamp(1), request: RequestId { client: 7, seq: 1 }, actor: "n1".to_owned(), command }
+    Proposal { stamp: Stamp(1), request: RequestId { client: 7, seq: 1 }, actor: "n1".into(), command }
 }
 
 proptest! {
@@ -52,7 +52,7 @@ proptest! {
         let mut proposal = Proposal {
             stamp: Stamp(1),
             request: RequestId { client: 7, seq: 1 },
-            actor: "n1".to_owned(),
+            actor: "n1".into(),
             command: Command::AddAuthority(new.clone()),
         };
         let bytes = encode_proposal(&proposal);
@@ -67,7 +67,7 @@ proptest! {
     fn redaction_takes_the_value_of_a_secret_too(put in put_secret()) {
         let command = Command::PutSecret(put.clone());
         let request = RequestId { client: 7, seq: 1 };
-        let mut proposal = Proposal { stamp: Stamp(1), request, actor: "n1".to_owned(), command };
+        let mut proposal = Proposal { stamp: Stamp(1), request, actor: "n1".into(), command };
         let bytes = encode_proposal(&proposal);
         prop_assert!(carries_secret(&bytes));
         proposal.command = Command::PutSecret(PutSecret { sealed: SealedValue::default(), ..put });

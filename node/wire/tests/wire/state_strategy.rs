@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use muster_core::audit::AuditRecord;
 use muster_core::command::SessionKey;
 use muster_core::id::{
     BootId, CertificateId, ClusterId, Incarnation, MembershipId, NodeId, Reopens, Revision, SessionId, SlotId,
@@ -23,8 +24,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use crate::command_strategy::{
-    description, drain_wish, generation, instance_state, new_authority, node_id, node_name, role, sealed,
-    secret_key, stamp, target, timing, token, user_name, user_role,
+    audit_record, description, drain_wish, generation, instance_state, new_authority, node_id, node_name,
+    role, sealed, secret_key, stamp, target, timing, token, user_name, user_role,
 };
 use crate::spec_strategy::{enforcement, number, secret_name, service_name, spec, text, text_map};
 
@@ -226,6 +227,7 @@ pub fn state() -> impl Strategy<Value = State> {
         prop::collection::vec(user(), 0..3),
         prop::collection::vec(secret_key_record(), 0..3),
         prop::collection::btree_map(secret_name(), secret(), 0..3),
+        prop::collection::vec(audit_record(), 0..4),
     );
     (base, nodes, services, standbys, tokens, clients, trust).prop_map(
         |(
@@ -262,6 +264,10 @@ pub fn state() -> impl Strategy<Value = State> {
                 }
             }
             state.secrets = trust.3.into_iter().map(|(name, secret)| (name, Arc::new(secret))).collect();
+            state.audit.restore_totals(topology, revision);
+            for (revision, record) in (1..).map(Revision).zip(trust.4) {
+                state.audit.restore(AuditRecord { revision, ..record });
+            }
             for (at, (client, (seq, reply))) in clients.into_iter().enumerate() {
                 let at = Revision(at as u64);
                 state.clients.restore(client, ClientRecord { seq, at, reply });

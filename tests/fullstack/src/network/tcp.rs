@@ -141,7 +141,7 @@ impl Connected for SimStream {
     fn connect_info(&self) -> Caller {
         let fabric = self.network.lock();
         let principal = fabric.ends.get(&self.id).map_or(Principal::Stranger, |end| end.peer.clone());
-        Caller { principal, remote: None, door: Door::Any }
+        Caller { principal, remote: None, uid: None, door: Door::Any }
     }
 }
 

@@ -220,3 +220,24 @@ fn an_agent_that_is_back_ends_the_wish_for_a_release() {
     assert!(!released(&mut voter, 2, true));
     assert!(!released(&mut voter, 3, false), "its next restart is no reason");
 }
+
+#[test]
+fn a_recorded_heartbeat_is_answered_no_more_often_than_it_was_sent() {
+    let mut voter = voter();
+    let judge =
+        |voter: &mut VoterLease, ms, seq| voter.judge_heartbeat(at(ms), &beat(SESSION, seq)).map(drop);
+    for _ in 0..4 {
+        assert_eq!(judge(&mut voter, 10, 7), Ok(()), "over each of four addresses");
+    }
+    for _ in 0..100 {
+        assert_eq!(judge(&mut voter, 40, 7), Err(NoAnswer::Replayed));
+    }
+    assert_eq!(judge(&mut voter, 50, 3), Ok(()), "late over a slower link");
+    assert_eq!(voter.age(at(50), SESSION), Some(Duration::from_millis(40)), "neither makes anything younger");
+    assert_eq!(judge(&mut voter, 60, 71), Ok(()));
+    assert_eq!(judge(&mut voter, 70, 7), Err(NoAnswer::Replayed), "older than any lease");
+    assert_eq!(judge(&mut voter, 70, 8), Ok(()), "the last one that is not");
+    assert_eq!(judge(&mut voter, 80, 1_000_000), Ok(()));
+    assert_eq!(judge(&mut voter, 90, 999_999), Ok(()));
+    assert_eq!(voter.age(at(90), SESSION), Some(Duration::from_millis(10)));
+}

@@ -45,6 +45,18 @@ replay SEED MUTANT="sound":
 models:
     MUSTER_MODEL_LONG=1 cargo test --release -p muster-tests --test lease_model -- --nocapture
 
+# libFuzzer on one target for so many seconds (docs/decisions/0018); finds go to target/fuzz/found/TARGET.
+fuzz TARGET SECONDS="300":
+    command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz
+    mkdir -p target/fuzz/corpus/{{TARGET}} target/fuzz/found/{{TARGET}}
+    cd tests/fuzz && CARGO_TARGET_DIR=../../target/fuzz cargo fuzz run --fuzz-dir . -s none --no-cfg-fuzzing {{TARGET}} \
+        ../../target/fuzz/corpus/{{TARGET}} corpus/{{TARGET}} -- -max_total_time={{SECONDS}} -rss_limit_mb=2048 \
+        -timeout=10 -max_len=8192 -artifact_prefix=../../target/fuzz/found/{{TARGET}}/
+
+# All targets, one after the other, so many seconds each.
+fuzz-all SECONDS="300":
+    for target in tests/fuzz/fuzz_targets/*.rs; do just fuzz $(basename $target .rs) {{SECONDS}} || exit 1; done
+
 # Writes the generated tables of docs/proof.md.
 proof-tables:
     MUSTER_WRITE_DOCS=1 cargo test -p muster-tests --test lease_model --test lease_sim -- every_mutant sound_rules

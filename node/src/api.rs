@@ -71,8 +71,11 @@ const MAX_JOIN_MESSAGE_BYTES: usize = 64 << 10;
 const MAX_HEADER_BYTES: u32 = 16 << 10;
 /// How many calls one connection may have under way: a follower passes all of its clients' writes on over one.
 const CALLS_PER_CONNECTION: u32 = 1024;
-/// How many streams (watch, logs, follow) this agent serves at once; each holds a task and a small queue.
+/// How many streams (watch, logs) this agent serves at once; each holds a task and a small queue.
 const MAX_STREAMS: usize = 1024;
+/// How many nodes outside Raft may follow this agent at once. Places of their own: else whoever may watch could keep
+/// every worker from the state by watching often enough.
+const MAX_FOLLOWERS: usize = 1024;
 /// How long a client may be silent before it is asked whether it is still there.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 /// How long it may take to say so.
@@ -89,6 +92,7 @@ struct Api {
     /// Ends all streams.
     stop: CancellationToken,
     streams: Arc<Semaphore>,
+    followers: Arc<Semaphore>,
     /// Whoever makes a key of the secrets.
     secret_key_turn: tokio::sync::Mutex<()>,
 }
@@ -96,7 +100,8 @@ struct Api {
 impl Api {
     fn new(handles: Handles, stop: CancellationToken) -> Self {
         let streams = Arc::new(Semaphore::new(MAX_STREAMS));
-        Self { handles, stop, streams, secret_key_turn: tokio::sync::Mutex::default() }
+        let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
+        Self { handles, stop, streams, followers, secret_key_turn: tokio::sync::Mutex::default() }
     }
 
     /// The newest state that this node has applied.
@@ -118,6 +123,12 @@ impl Api {
     fn stream_place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         let place = Arc::clone(&self.streams).try_acquire_owned();
         place.map_err(|_| ApiError::TooManyStreams { limit: MAX_STREAMS })
+    }
+
+    /// The same among the nodes that follow.
+    fn follower_place(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        let place = Arc::clone(&self.followers).try_acquire_owned();
+        place.map_err(|_| ApiError::TooManyStreams { limit: MAX_FOLLOWERS })
     }
 }
 

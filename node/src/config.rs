@@ -11,7 +11,7 @@ use muster_core::id::{NameError, NodeName};
 use muster_core::time::{Timing, TimingError};
 use serde::Deserialize;
 
-pub use parse::load;
+pub use parse::{load, read};
 
 /// Where the configuration is looked for.
 pub const DEFAULT_PATH: &str = "/etc/muster/agent.toml";

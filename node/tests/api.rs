@@ -7,6 +7,8 @@
 mod access;
 #[path = "api/audit.rs"]
 mod audit;
+#[path = "api/hostile.rs"]
+mod hostile;
 #[path = "api/secrets.rs"]
 mod secrets;
 #[path = "api/solo.rs"]

@@ -9,6 +9,7 @@
 //! more `Stage` in [`stages`].
 
 pub mod campaign;
+pub mod hostile;
 pub mod options;
 pub mod priority;
 pub mod quiet;
@@ -32,6 +33,7 @@ pub fn stages(options: &Options) -> Vec<Box<dyn Stage>> {
     vec![
         Box::new(simulation::Simulation { seed: options.seed }),
         Box::new(whole_stack::WholeStack { seed: options.seed }),
+        Box::new(hostile::HostileInput { seed: options.seed }),
         Box::new(campaign::CampaignStage::new(options)),
         Box::new(quiet::Quiet { loss_percent: 0 }),
         Box::new(quiet::Quiet { loss_percent: 5 }),

@@ -30,7 +30,7 @@ struct Ended;
 
 impl Api {
     pub(super) fn follow_here(&self, after: Revision) -> Result<Answers<v1::FollowItem>, Status> {
-        let place = self.stream_place()?;
+        let place = self.follower_place()?;
         let (out, items) = mpsc::channel(ITEMS_AHEAD);
         let feed = Feed { published: self.handles.published.clone(), told: after, out: out.clone() };
         let stop = self.stop.clone();

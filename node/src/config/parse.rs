@@ -24,9 +24,17 @@ pub fn load(path: Option<&Path>, variables: &[(String, String)]) -> Result<Confi
         Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(source) => return Err(ConfigError::Read { path: chosen.to_owned(), source }),
     };
+    read(chosen, &text, variables)
+}
+
+/// [`load`] with the file's text at hand; `path` is what errors call it.
+///
+/// # Errors
+/// As [`load`].
+pub fn read(path: &Path, text: &str, variables: &[(String, String)]) -> Result<Config, ConfigError> {
     // The file alone first: only its own text has lines to name.
-    toml::from_str::<Config>(&text).map_err(|e| file_error(chosen, &text, &e))?;
-    let mut table: Table = toml::from_str(&text).map_err(|e| file_error(chosen, &text, &e))?;
+    toml::from_str::<Config>(text).map_err(|e| file_error(path, text, &e))?;
+    let mut table: Table = toml::from_str(text).map_err(|e| file_error(path, text, &e))?;
     for (name, value) in variables {
         if let Some(keys) = keys_of(name) {
             set(&mut table, name, &keys, value)?;

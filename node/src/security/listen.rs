@@ -53,7 +53,7 @@ pub struct Entrance {
 
 /// Strangers by address, and the number of the next connection.
 #[derive(Default)]
-struct Strangers {
+pub(crate) struct Strangers {
     by_address: HashMap<IpAddr, usize>,
     all: usize,
     connections: u64,
@@ -227,14 +227,15 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A place among those that are not known yet.
-struct StrangersPlace {
+/// A place among those that are not known, in all and from one address; free again when it is dropped.
+pub(crate) struct StrangersPlace {
     strangers: Arc<Mutex<Strangers>>,
     address: IpAddr,
 }
 
 impl StrangersPlace {
-    fn take(strangers: &Arc<Mutex<Strangers>>, address: IpAddr) -> Option<Self> {
+    /// None when all are taken.
+    pub(crate) fn take(strangers: &Arc<Mutex<Strangers>>, address: IpAddr) -> Option<Self> {
         let mut counts = lock(strangers);
         let of_address = counts.by_address.get(&address).copied().unwrap_or_default();
         if counts.all >= MAX_STRANGERS || of_address >= MAX_STRANGERS_OF_ADDRESS {

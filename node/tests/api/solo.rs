@@ -248,6 +248,11 @@ impl Solo {
         self.address.clone()
     }
 
+    /// Where its HTTP server listens.
+    pub fn http_address(&self) -> &str {
+        &self.http
+    }
+
     /// Writes a command, as the agent itself.
     pub async fn write(&self, command: Command) -> u64 {
         self.handles.proposer.submit(command).await.unwrap().revision.0

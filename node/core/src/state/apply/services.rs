@@ -28,7 +28,9 @@ impl State {
             specs.iter().map(|spec| (spec.name.clone(), self.put_service(spec, events))).collect();
         let changed = results.iter().any(|(_, declared)| *declared != Declared::Unchanged);
         let effect = if changed { Effect::TOPOLOGY } else { Effect::NONE };
-        Ok(effect.with(ReplyValue::Services(results)))
+        // A list of nothing and no list are one on the wire: a snapshot must not make of one answer another.
+        let value = if results.is_empty() { ReplyValue::Nothing } else { ReplyValue::Services(results) };
+        Ok(effect.with(value))
     }
 
     fn check_declarations(

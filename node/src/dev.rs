@@ -191,6 +191,7 @@ async fn form(cluster: &mut DevCluster) -> Result<Client, DevError> {
     cluster.start_first()?;
     let client = Client::new(cluster.sockets());
     client.until(FORM_TIMEOUT, "the first agent to lead", |s| !s.leader.is_empty()).await?;
+    client.until_there_is_a_token(FORM_TIMEOUT).await?;
     cluster.start_others().await?;
     let nodes = cluster.size();
     let voters = if nodes >= 3 { 3 } else { 1 };

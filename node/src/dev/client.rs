@@ -96,6 +96,24 @@ impl Client {
         }
     }
 
+    /// Waits for the token that the first agent makes once it leads: before that nobody can join.
+    pub(super) async fn until_there_is_a_token(&self, limit: Duration) -> Result<(), DevError> {
+        let until = clock::monotonic() + limit;
+        loop {
+            let asked = self.ask("token list", |mut c| async move {
+                c.list_tokens(v1::ListTokensRequest::default()).await
+            });
+            if asked.await.is_ok_and(|reply| !reply.tokens.is_empty()) {
+                return Ok(());
+            }
+            if clock::monotonic() > until {
+                let what = "the first agent's join token".to_owned();
+                return Err(DevError::TimedOut { what, waited_s: limit.as_secs() });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     pub(super) async fn apply(&self, spec: v1::ServiceSpec) -> Result<(), DevError> {
         let request =
             v1::ApplyRequest { request: None, services: vec![spec], if_revision: None, dry_run: false };

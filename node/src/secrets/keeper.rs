@@ -81,20 +81,30 @@ impl Keeper {
         if !state.is_in_raft(self.me) || state.cluster.is_none() {
             return Ok(());
         }
-        for key in &state.secret_keys {
-            if self.keyring.get(key.id).is_none() {
-                self.fetch(state, key).await?;
-            }
-        }
+        // First, so that no key that is in use can be taken for one that was never offered.
         let named: Vec<SecretKeyId> = state.secret_keys.iter().map(|key| key.id).collect();
         self.keyring.follow(&named)?;
-        for key in state.secret_keys.iter().filter(|key| !key.holders.contains(&self.me)) {
+        // A key that is lost for good must not keep this node from the others.
+        let missing = self.fetch_all(state).await.err();
+        let held = |key: &&SecretKey| self.keyring.get(key.id).is_some() && !key.holders.contains(&self.me);
+        for key in state.secret_keys.iter().filter(held) {
             self.proposer.submit(Command::HoldSecretKey { node: self.me, key: key.id }).await?;
         }
         if self.raft.leader() == Some(self.me.0) {
             self.reseal(state).await?;
         }
-        Ok(())
+        missing.map_or(Ok(()), Err)
+    }
+
+    /// Asks for every key that this node lacks; the first failure is told after all were tried.
+    async fn fetch_all(&self, state: &State) -> Result<(), KeepError> {
+        let mut failed = Ok(());
+        for key in &state.secret_keys {
+            if self.keyring.get(key.id).is_none() {
+                failed = failed.and(self.fetch(state, key).await);
+            }
+        }
+        failed
     }
 
     /// Asks one member after the other, those first that said that they have it.
@@ -134,13 +144,21 @@ impl Keeper {
     async fn reseal(&self, state: &State) -> Result<(), KeepError> {
         let Some(newest) = state.sealing_key().map(|key| key.id) else { return Ok(()) };
         let Some(key) = self.keyring.get(newest) else { return Ok(()) };
+        let mut unreadable = Ok(());
         for (name, secret) in state.secrets.iter().filter(|(_, secret)| secret.key != newest) {
-            let value = open(state, &self.keyring, name, secret)?;
+            let value = match open(state, &self.keyring, name, secret) {
+                Ok(value) => value,
+                // The others are worth it; this one has to be set anew.
+                Err(error) => {
+                    unreadable = unreadable.and(Err(error.into()));
+                    continue;
+                }
+            };
             let sealed = seal(state, (newest, &key), name, &value)?;
             let how = SecretWrite::Reseal { of: secret.revision };
             let put = PutSecret { name: name.clone(), key: newest, sealed, how };
             self.proposer.submit(Command::PutSecret(put)).await?;
         }
-        Ok(())
+        unreadable
     }
 }

@@ -82,6 +82,8 @@ fn entry(state: &mut State, at: Revision, bytes: &[u8]) {
             revision: before.revision,
             now: before.now,
             clients: before.clients.clone(),
+            // A refusal is told.
+            audit: before.audit.clone(),
             ..state.clone()
         };
         assert!(kept == before, "a refused command changed something: {proposal:?}");

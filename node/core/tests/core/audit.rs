@@ -158,6 +158,13 @@ fn what_an_agent_hands_in_is_bounded_and_bears_its_name() {
     let told = Command::RecordCalls(RecordedCalls { node: NodeId(1), calls: vec![done] });
     let outcome = by(&mut world, Actor::agent("n1"), RequestId::default(), told);
     assert_eq!(outcome.audit[0].outcome, AuditOutcome::Applied);
+    // A worker does nothing for others: no change is taken from it.
+    let worker = world.add_worker();
+    let done = RecordedCall { refused: None, ..call("raft transfer-leader", 5) };
+    let told = Command::RecordCalls(RecordedCalls { node: worker, calls: vec![done, call("drain", 5)] });
+    let outcome = by(&mut world, Actor::agent("w"), RequestId::default(), told);
+    assert_eq!(outcome.audit.len(), 1);
+    assert_eq!((outcome.audit[0].outcome, outcome.audit[0].verb.as_str()), (AuditOutcome::Refused, "drain"));
     // A node that has left has no say.
     let told = Command::RecordCalls(RecordedCalls { node: NodeId(77), calls });
     let outcome = by(&mut world, Actor::agent("n77"), RequestId::default(), told);

@@ -101,11 +101,19 @@ impl World {
     }
 
     pub fn add_node(&mut self) -> NodeId {
+        self.add(Role::Auto)
+    }
+
+    pub fn add_worker(&mut self) -> NodeId {
+        self.add(Role::Worker)
+    }
+
+    fn add(&mut self, role: Role) -> NodeId {
         let id = NodeId(self.next().0);
         self.must(Command::AddNode(AddNode {
             name: NodeName::new(&format!("n{id}")).unwrap(),
             description: description(id.0),
-            role: Role::Auto,
+            role,
             token_hash: TOKEN,
         }));
         id

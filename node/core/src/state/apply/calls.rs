@@ -1,7 +1,7 @@
 //! The audit trail: what was done, what was refused, and what agents answered without asking anybody.
 
 use crate::audit::{Act, AuditOutcome, AuditRecord, RecordedCalls};
-use crate::command::Proposal;
+use crate::command::{Proposal, Role};
 use crate::id::Revision;
 use crate::refusal::Refusal;
 use crate::state::State;
@@ -36,10 +36,17 @@ impl State {
         });
     }
 
-    /// Keeps what an agent tells of its calls; a node that was removed has no say.
+    /// Keeps what an agent tells of its calls; a node that was removed has no say. A worker does nothing for others, so
+    /// that nothing it tells is a change: it could push the true ones out.
     pub(super) fn record_calls(&mut self, told: &RecordedCalls) -> Applied {
-        let via = self.node_name(told.node).ok_or_else(|| Refusal::NoSuchNode(format!("#{}", told.node)))?;
-        self.audit.push_calls(self.revision, self.now, via.as_str(), told);
+        let node = self.nodes.get(&told.node);
+        let node = node.ok_or_else(|| Refusal::NoSuchNode(format!("#{}", told.node)))?;
+        let mut told = told.clone();
+        if node.role == Role::Worker {
+            told.calls.retain(|call| call.refused.is_some());
+        }
+        let via = node.name.clone();
+        self.audit.push_calls(self.revision, self.now, via.as_str(), &told);
         Ok(Effect::CHANGED)
     }
 }

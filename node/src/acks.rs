@@ -40,6 +40,10 @@ const BATCH: usize = 64;
 /// Room for what the kernel says beside a datagram: one count.
 const CONTROL_BYTES: usize = 64;
 
+/// That room, aligned as the kernel's headers in it are read.
+#[repr(align(8))]
+struct Control([u8; CONTROL_BYTES]);
+
 /// The voter's half, shared by the datagram thread, the replica, the log store and the controller.
 #[derive(Clone)]
 pub struct Acks {
@@ -371,11 +375,12 @@ fn wait_readable(sockets: &[Listening]) {
 
 fn drain(acks: &Acks, listening: &mut Listening, fenced: &mpsc::Sender<SessionId>) {
     let mut received = [0u8; DATAGRAM_BYTES_MAX + 1];
-    let mut control = [0u8; CONTROL_BYTES];
+    let mut control = Control([0; CONTROL_BYTES]);
     for _ in 0..BATCH {
         let mut space = [IoSliceMut::new(&mut received)];
         let fd = listening.socket.as_raw_fd();
-        let message = recvmsg::<SockaddrStorage>(fd, &mut space, Some(&mut control), MsgFlags::MSG_DONTWAIT);
+        let message =
+            recvmsg::<SockaddrStorage>(fd, &mut space, Some(&mut control.0), MsgFlags::MSG_DONTWAIT);
         let (length, from) = match message {
             Ok(message) => {
                 let counts = message.cmsgs().into_iter().flatten();

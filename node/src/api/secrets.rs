@@ -134,7 +134,8 @@ impl Api {
         request: muster_core::id::RequestId,
     ) -> Result<SecretKeyId, ApiError> {
         let keyring = self.handles.keyring.clone();
-        let made = crate::blocking::run(move || keyring.make()).await;
+        let named: Vec<SecretKeyId> = self.state().secret_keys.iter().map(|key| key.id).collect();
+        let made = crate::blocking::run(move || keyring.make(&named)).await;
         let made = made.map_err(|error| ApiError::Internal(error.to_string()))?;
         let key = made.map_err(|error| ApiError::Internal(error.to_string()))?;
         let reply = self.submit(caller, request, Command::OfferSecretKey { key }).await?;

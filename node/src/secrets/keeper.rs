@@ -71,8 +71,9 @@ impl Keeper {
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                changed = self.state.changed() => if changed.is_err() { return },
+                // What failed asks all members again: not at the pace of the log.
                 () = tokio::time::sleep(RETRY), if failed.is_some() => {}
+                changed = self.state.changed(), if failed.is_none() => if changed.is_err() { return },
             }
         }
     }

@@ -84,16 +84,16 @@ impl Keyring {
         self.lock().get(&id).map(|entry| Arc::clone(&entry.key))
     }
 
-    /// Makes a key, which is on the disk when this returns.
+    /// Makes a key, which is on the disk when this returns. `named` are the keys that the state names.
     ///
     /// # Errors
     /// [`KeyringError`].
-    pub fn make(&self) -> Result<SecretKeyId, KeyringError> {
+    pub fn make(&self, named: &[SecretKeyId]) -> Result<SecretKeyId, KeyringError> {
         let key = SealingKey::generate()?;
         let id = SecretKeyId(key.fingerprint());
         let mut keys = self.lock();
         // One that was made before and never offered to the others.
-        keys.retain(|_, entry| entry.was_named);
+        keys.retain(|id, entry| entry.was_named || named.contains(id));
         keys.insert(id, Entry { key: Arc::new(key), was_named: false });
         self.write(&keys)?;
         Ok(id)
@@ -150,7 +150,7 @@ mod tests {
     fn keys_come_back_after_a_restart_and_only_their_user_may_read_them() {
         let directory = tempfile::tempdir().unwrap();
         let keyring = Keyring::open(directory.path()).unwrap();
-        let id = keyring.make().unwrap();
+        let id = keyring.make(&[]).unwrap();
         let again = Keyring::open(directory.path()).unwrap();
         assert_eq!(again.get(id).unwrap().bytes(), keyring.get(id).unwrap().bytes());
         let mode = std::fs::metadata(&keyring.path).unwrap().permissions().mode();
@@ -162,25 +162,36 @@ mod tests {
     fn a_key_is_forgotten_once_the_state_names_it_no_longer_and_not_before_it_did() {
         let directory = tempfile::tempdir().unwrap();
         let keyring = Keyring::open(directory.path()).unwrap();
-        let first = keyring.make().unwrap();
+        let first = keyring.make(&[]).unwrap();
         keyring.follow(&[]).unwrap();
         assert!(keyring.get(first).is_some(), "it was just made");
         keyring.follow(&[first]).unwrap();
-        let second = keyring.make().unwrap();
+        let second = keyring.make(&[]).unwrap();
         keyring.follow(&[first, second]).unwrap();
         keyring.follow(&[second]).unwrap();
         assert!(keyring.get(first).is_none() && keyring.get(second).is_some());
         assert!(Keyring::open(directory.path()).unwrap().get(first).is_none(), "it is still on the disk");
-        let third = keyring.make().unwrap();
-        let fourth = keyring.make().unwrap();
+        let third = keyring.make(&[]).unwrap();
+        let fourth = keyring.make(&[]).unwrap();
         assert!(keyring.get(third).is_none() && keyring.get(fourth).is_some(), "nobody heard of it");
+    }
+
+    #[test]
+    fn a_key_in_use_outlives_a_new_one_made_right_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        let used = Keyring::open(directory.path()).unwrap().make(&[]).unwrap();
+        // Nobody has compared the file with the state yet.
+        let keyring = Keyring::open(directory.path()).unwrap();
+        keyring.make(&[used]).unwrap();
+        assert!(keyring.get(used).is_some());
+        assert!(Keyring::open(directory.path()).unwrap().get(used).is_some());
     }
 
     #[test]
     fn a_damaged_file_is_told_by_its_line() {
         let directory = tempfile::tempdir().unwrap();
         let keyring = Keyring::open(directory.path()).unwrap();
-        keyring.make().unwrap();
+        keyring.make(&[]).unwrap();
         let text = std::fs::read_to_string(&keyring.path).unwrap() + "garbage\n";
         std::fs::write(&keyring.path, text).unwrap();
         assert!(matches!(Keyring::open(directory.path()), Err(KeyringError::Damaged { line: 2, .. })));

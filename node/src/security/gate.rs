@@ -33,6 +33,8 @@ const CALLS_OF_A_USER: usize = 1024;
 const CALLS_OF_STRANGERS: usize = 16;
 /// How the methods of Raft begin; they have no places to hold, as only other agents call them.
 const RAFT: &str = "/muster.v1.Raft/";
+/// The services whose calls agents pass on for others; in all else a node acts for itself.
+const FOR_CALLERS: [&str; 2] = ["/muster.v1.Cluster/", "/muster.v1.Joining/"];
 /// The header of an answer that is nothing but a status.
 const GRPC_STATUS: &str = "grpc-status";
 
@@ -224,7 +226,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let caller = self.gate.caller(&request);
         let path = request.uri().path().to_owned();
-        let is_passed_on = request.headers().contains_key(FORWARDED_KEY);
+        let is_passed_on = is_for_callers(&path) && request.headers().contains_key(FORWARDED_KEY);
         let judged = self.gate.judge(&caller, &path).and_then(|()| self.gate.place(&caller.principal));
         match judged {
             // Raft calls all the time, as itself: there is nothing to note.
@@ -260,6 +262,10 @@ where
             }
         }
     }
+}
+
+fn is_for_callers(path: &str) -> bool {
+    FOR_CALLERS.iter().any(|service| path.starts_with(service))
 }
 
 #[cfg(test)]

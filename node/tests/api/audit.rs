@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use muster_core::command::UserRole;
+use muster_core::command::{Role, UserRole};
 use muster_proto::v1;
 use muster_proto::v1::cluster_client::ClusterClient;
 use muster_proto::v1::joining_client::JoiningClient;
+use muster_proto::v1::node_link_client::NodeLinkClient;
 use muster_proto::v1::{ActorRole, AuditOutcome, AuditRecord};
 use tonic::Code;
 use tonic::transport::Channel;
@@ -108,6 +109,22 @@ async fn strangers_are_told_in_one_line_and_viewers_do_not_read_it() {
     record(&solo, "audit", "MU2030", "user bob ACTOR_ROLE_VIEWER").await;
     let operator = solo.with(solo.user("carol", UserRole::Operator).await);
     assert!(!read(operator, request()).await.records.is_empty());
+    solo.stop().await;
+}
+
+#[tokio::test]
+async fn a_member_that_says_it_speaks_for_others_is_told_where_it_speaks_for_itself() {
+    let solo = Solo::start().await;
+    solo.record_calls();
+    let (_, credentials) = solo.node("n2", Role::Auto).await;
+    let mut link = NodeLinkClient::new(solo.with(credentials));
+    let ask = v1::GetSecretsRequest { sender: Some(solo.sender()), ..Default::default() };
+    let mut as_another = tonic::Request::new(ask);
+    as_another.metadata_mut().insert("muster-forwarded", "1".parse().unwrap());
+    let refused = link.get_secrets(as_another).await.unwrap_err();
+    assert_eq!(meta(&refused, "muster-code"), "MU2033");
+    let told = record(&solo, "secret read", "MU2033", "node n2").await;
+    assert_eq!(told.actor.unwrap().via, "n1");
     solo.stop().await;
 }
 

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::promise::{AgeReport, AgeReports, CloseRequest, Promise, Refusal};
-use self::session::{REPLAY_WINDOW, Tracked};
+use self::session::Tracked;
 use super::message::{Ack, Answer, Closed, Fenced, Heartbeat, Tenure, VoterList};
 use super::rules::{Rules, Sound};
 use crate::id::{BootId, ClusterId, Incarnation, MembershipId, NodeId, Reopens, Revision, SessionId};
@@ -89,7 +89,7 @@ pub enum NoAnswer {
     OtherCluster,
     /// It is of another node than the session's.
     OtherNode,
-    /// It is too old, or was answered as often as it was sent.
+    /// It is too old for its answer to be worth anything.
     Replayed,
     /// The voter may not ack it now: R2(a) to (d), R5.
     NotNow,
@@ -265,25 +265,24 @@ impl<R: Rules> VoterLease<R> {
             return Ok(Answer::Closed(self.closed(heartbeat.tenure)));
         }
         self.readiness().map_err(|_| NoAnswer::NotNow)?;
-        let release = match self.sessions.get_mut(&session) {
+        let (is_new, release) = match self.sessions.get_mut(&session) {
             Some(known) if known.node != node => return Err(NoAnswer::OtherNode),
             Some(known) if R::PROMISE_ENDS_ACKS && known.promised.is_some() => return Err(NoAnswer::NotNow),
+            Some(known) if known.is_behind(heartbeat.seq) => return Err(NoAnswer::Replayed),
             Some(known) => {
-                if !known.takes(heartbeat.seq) {
-                    return Err(NoAnswer::Replayed);
-                }
-                if heartbeat.seq > known.highest_seq {
+                let is_new = heartbeat.seq > known.highest_seq;
+                if is_new {
                     known.highest_seq = heartbeat.seq;
                     known.last_ack = now;
                     known.agent_seen = if heartbeat.agent_present { now } else { known.agent_seen };
+                    // An agent that is back ends the reason for a release. A voter that the leader can't reach would
+                    // otherwise ask for it for ever, and the agent's next restart would be taken for its end.
+                    known.release &= !heartbeat.agent_present;
                 }
-                // An agent that is back ends the reason for a release. A voter that the leader can't reach
-                // would otherwise ask for it for ever, and the agent's next restart would be taken for its end.
-                known.release &= !heartbeat.agent_present;
-                known.release
+                (is_new, known.release)
             }
             None if R::UNKNOWN_IS_NOT_OPEN => return Err(NoAnswer::NotNow),
-            None => false,
+            None => (true, false),
         };
         let version = self.list.version();
         Ok(Answer::Ack(Ack {
@@ -292,7 +291,8 @@ impl<R: Rules> VoterLease<R> {
             boot: self.identity.boot,
             seq: heartbeat.seq,
             list_version: version,
-            list: (heartbeat.list < version).then(|| Arc::clone(&self.list)),
+            // Once for each heartbeat: to copies, which anybody may have recorded, no answer is longer than they are.
+            list: (is_new && heartbeat.list < version).then(|| Arc::clone(&self.list)),
             release,
         }))
     }
@@ -409,7 +409,6 @@ fn tracked(now: HostInstant, open: OpenSession) -> Tracked {
         reopens: open.reopens,
         last_ack: now,
         highest_seq: 0,
-        answered: [0; REPLAY_WINDOW],
         promised: None,
         agent_seen: now,
         release: false,

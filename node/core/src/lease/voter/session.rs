@@ -3,16 +3,11 @@
 use std::time::Duration;
 
 use crate::id::{NodeId, Reopens};
-use crate::lease::message::MAX_ADDRESSES;
 use crate::time::HostInstant;
 
 /// How many heartbeats back one that comes late is still answered: longer than any profile's TTL, beyond which an ack
 /// is worth nothing. What is older has been recorded by somebody.
-pub(super) const REPLAY_WINDOW: usize = 64;
-/// How often one heartbeat is answered: it comes over each of the voter's addresses. Whoever sends a recorded one
-/// again, perhaps under a foreign address, gets at most what is left of that.
-const COPIES: u8 = 4;
-const _: () = assert!(COPIES as usize == MAX_ADDRESSES);
+const REPLAY_WINDOW: u64 = 64;
 
 /// One session that is open in the voter's applied state.
 #[derive(Clone, Debug)]
@@ -25,8 +20,6 @@ pub(super) struct Tracked {
     pub(super) last_ack: HostInstant,
     /// The highest heartbeat number seen in this boot of the voter.
     pub(super) highest_seq: u64,
-    /// How often each of the last heartbeats was answered, by its number modulo the window.
-    pub(super) answered: [u8; REPLAY_WINDOW],
     /// The count of re-openings that the promise named; `None`: not promised. From the promise on the session
     /// is never acked, until a `Reopen` to a higher count.
     pub(super) promised: Option<Reopens>,
@@ -42,21 +35,9 @@ impl Tracked {
         now.shortest_since(self.last_ack)
     }
 
-    /// Whether a heartbeat of that number may be answered, which counts as an answer.
-    pub(super) fn takes(&mut self, seq: u64) -> bool {
-        const WINDOW: u64 = REPLAY_WINDOW as u64;
-        if seq > self.highest_seq {
-            let new = (seq - self.highest_seq).min(WINDOW);
-            for number in seq - new + 1..=seq {
-                self.answered[place(number)] = 0;
-            }
-        } else if self.highest_seq - seq >= WINDOW {
-            return false;
-        }
-        let answered = &mut self.answered[place(seq)];
-        let is_taken = *answered < COPIES;
-        *answered += u8::from(is_taken);
-        is_taken
+    /// Whether a heartbeat of that number is too old to be answered.
+    pub(super) fn is_behind(&self, seq: u64) -> bool {
+        self.highest_seq.saturating_sub(seq) >= REPLAY_WINDOW
     }
 
     /// Makes the session `gap` younger, on each clock by that clock's part of it (R6, stalls).
@@ -68,9 +49,4 @@ impl Tracked {
             at.raw_ns = at.raw_ns.saturating_add(raw_gap).min(now.raw_ns);
         }
     }
-}
-
-fn place(seq: u64) -> usize {
-    // Below the window's size, whatever the width of a usize.
-    usize::try_from(seq % REPLAY_WINDOW as u64).unwrap_or_default()
 }

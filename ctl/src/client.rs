@@ -35,6 +35,8 @@ const CONNECT_LATER: Duration = Duration::from_secs(2);
 /// The waits between two rounds double from the first to the longest.
 const PAUSE_FIRST: Duration = Duration::from_millis(25);
 const PAUSE_LONGEST: Duration = Duration::from_millis(400);
+/// A try that had less time than this tells nothing by being cut off: what was said before it counts.
+const FAIR_TRY: Duration = PAUSE_LONGEST;
 /// An agent that answers no ping for this long is given up: its host may be frozen or cut off.
 const PING_EVERY: Duration = Duration::from_secs(1);
 const PING_TIMEOUT: Duration = Duration::from_secs(2);
@@ -172,6 +174,7 @@ impl Client {
                 Ok(grpc) => match self.try_once(grpc, request.clone(), &rpc).await {
                     Ok(reply) => return Ok(reply),
                     Err(Try::Final(failure)) => return Err(failure),
+                    Err(Try::CutShort) => return Err(round.told_last().unwrap_or_else(|| self.no_answer())),
                     Err(Try::Again(why)) => why,
                 },
                 Err(why) => Again::Unreachable(why),
@@ -222,8 +225,10 @@ impl Client {
         let mut request = Request::new(request);
         // The agent should not go on for a client that has left.
         request.set_timeout(self.deadline.saturating_duration_since(Instant::now()) + PAUSE_LONGEST);
+        let is_fair = Instant::now() + FAIR_TRY <= self.deadline;
         match timeout_at(self.deadline, rpc(grpc, request)).await {
-            Err(_) => Err(Try::Final(self.no_answer())),
+            Err(_) if is_fair => Err(Try::Final(self.no_answer())),
+            Err(_) => Err(Try::CutShort),
             Ok(Ok(reply)) => {
                 self.answered = true;
                 Ok(reply.into_inner())
@@ -263,6 +268,8 @@ impl Client {
 /// What one try led to.
 enum Try {
     Again(Again),
+    /// The caller's time was over before the agent could be expected to answer.
+    CutShort,
     Final(Failure),
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Round {
     endpoints: usize,
     unreachable: Vec<(String, String)>,
     told: Option<Failure>,
+    /// What the last agent that asked for patience said, in the rounds before.
+    told_before: Option<Failure>,
     elsewhere: Option<Failure>,
     cut_off: Option<Failure>,
     tries: usize,
@@ -37,10 +39,16 @@ impl Round {
             endpoints,
             unreachable: Vec::new(),
             told: None,
+            told_before: None,
             elsewhere: None,
             cut_off: None,
             tries: 0,
         }
+    }
+
+    /// Why some agent asked for patience, if one did in this round or the one before.
+    pub(super) fn told_last(self) -> Option<Failure> {
+        self.told.or(self.told_before)
     }
 
     /// Notes a failed try; whether all endpoints have been tried, so that it is time for a pause.
@@ -74,7 +82,7 @@ impl Round {
         self.number += 1;
         self.pause = (self.pause * 2).min(PAUSE_LONGEST);
         self.unreachable.clear();
-        self.told = None;
+        self.told_before = self.told.take();
         self.elsewhere = None;
         self.cut_off = None;
         self.tries = 0;
@@ -102,6 +110,19 @@ mod tests {
 
     fn told(exit: Exit) -> Failure {
         Failure::Told { code: "MU".to_owned(), message: String::new(), hint: None, exit }
+    }
+
+    #[test]
+    fn what_was_told_is_remembered_for_one_round() {
+        let mut round = Round::new(1);
+        round.add("a".to_owned(), Again::Told(told(Exit::TryAgain)));
+        round.start_next();
+        round.start_next();
+        assert!(round.told_last().is_none());
+        let mut round = Round::new(1);
+        round.add("a".to_owned(), Again::Told(told(Exit::TryAgain)));
+        round.start_next();
+        assert_eq!(round.told_last().map(|failure| failure.exit()), Some(Exit::TryAgain));
     }
 
     #[test]

@@ -87,10 +87,9 @@ impl Campaign {
 
     fn found(&mut self, round: u64, fault: &str, violation: Violation) {
         self.story.tell(&violation.to_string());
-        if violation.severity == Severity::Wrong {
-            eprintln!("{violation}\nwhat happened:\n{}", self.story.tail(SHOWN_LINES));
-            eprintln!("{}", self.scene.cluster.logs(SHOWN_LINES));
-        }
+        // What was only late is not seen again for hours either.
+        eprintln!("{violation}\nwhat happened:\n{}", self.story.tail(SHOWN_LINES));
+        eprintln!("{}", self.scene.cluster.logs(SHOWN_LINES));
         let seed = self.options.seed;
         let replay = self.options.replay(round);
         self.tally.violations.push(Found { violation, seed, round, fault: fault.to_owned(), replay });

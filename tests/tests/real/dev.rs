@@ -44,7 +44,7 @@ fn cut_and_heal() -> Played {
     let stamps = Stamps::new(dev.dir().join("stamps"));
     let old = stamps.running(SERVICE, START_TIMEOUT)?;
     // As the leader it would wait for ever for somebody to take a write.
-    says(&dev.ctl(&["raft", "transfer-leader", &old.node])?, 0, &[])?;
+    says(&dev.ctl(&["raft", "transfer-leader", "--to", &old.node])?, 0, &[])?;
 
     says(&dev.cable("cut", "n9")?, 105, &["n9", "n1, n2, n3"])?;
     says(&dev.cable("cut", &old.node)?, 0, &["is cut off", "musterctl", "events", "dev heal"])?;

@@ -2,6 +2,9 @@
 //!
 //! A node that is taken out of Raft is not told by Raft: the leader stops replicating to it with the very entry
 //! that says so, and it may be down at that time. So a member to which nothing happens asks the others.
+//!
+//! What a lost host ran may have to start here, so a lost host must not keep this node from hearing of it: whoever falls
+//! silent, or hears no leader itself, is left for the next one well before a session can be closed (LEASES.md, W).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -9,6 +12,7 @@ use std::time::Duration;
 
 use muster_core::id::{MembershipId, NodeId, Revision};
 use muster_core::state::State;
+use muster_core::time::Timing;
 use muster_proto::v1;
 use muster_proto::v1::cluster_client::ClusterClient;
 use muster_proto::v1::node_link_client::NodeLinkClient;
@@ -20,14 +24,29 @@ use tonic::transport::Channel;
 use crate::peers::{MAX_MESSAGE_BYTES, Peers};
 use crate::replica::NodeReplica;
 
-/// A stream that says nothing for so long is dead: the sender speaks every second.
-const SILENCE: Duration = Duration::from_secs(4);
+/// A stream that says nothing for this part of a lease's TTL is dead.
+const SILENCES_IN_TTL: u32 = 2;
+/// Whoever is followed speaks so often in a TTL: two words may come late before its silence counts.
+const WORDS_IN_TTL: u32 = 5;
 /// Between two tries to find somebody to follow.
-const PAUSE: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(50);
+/// The same after everybody was tried in vain: without a quorum there is nothing to hear.
+const LONG_PAUSE: Duration = Duration::from_millis(500);
 /// A member of Raft to which nothing has happened for so long asks whether it still is one.
 const ASK_AFTER: Duration = Duration::from_secs(2);
 /// How long asking somebody may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often whoever is followed speaks at least.
+#[must_use]
+pub fn speaks_every(timing: &Timing) -> Duration {
+    timing.ttl() / WORDS_IN_TTL
+}
+
+/// How long it may be silent.
+fn silence(state: &State) -> Duration {
+    state.cluster.as_ref().map_or(Timing::LAN, |cluster| cluster.timing).ttl() / SILENCES_IN_TTL
+}
 
 /// Follows whenever this node is neither voter nor standby.
 pub async fn run(
@@ -39,11 +58,13 @@ pub async fn run(
     mut state: watch::Receiver<Arc<State>>,
     stop: CancellationToken,
 ) {
-    let mut turn = 0;
+    // Not all nodes follow the same one.
+    let mut turn = usize::try_from(me.0).unwrap_or_default();
+    let mut in_vain = 0;
     loop {
         let addresses = candidates(&state.borrow_and_update(), me, &seeds);
         let address = addresses.get(turn % addresses.len().max(1));
-        turn += 1;
+        turn = turn.wrapping_add(1);
         let mut taken_out_at = MembershipId::default();
         if state.borrow().is_in_raft(me) {
             tokio::select! {
@@ -60,16 +81,25 @@ pub async fn run(
         if let Some(address) = address {
             tokio::select! {
                 () = stop.cancelled() => return,
-                why = follow_one(&peers, address, &sender, &mut replica, me, taken_out_at) => {
-                    tracing::debug!(address, why, "no longer following");
+                ended = follow_one(&peers, address, &sender, &mut replica, me, taken_out_at) => {
+                    tracing::debug!(address, why = ended.why, "no longer following");
+                    in_vain = if ended.was_heard { 0 } else { in_vain + 1 };
                 }
             }
         }
+        let pause = if in_vain < addresses.len() { PAUSE } else { LONG_PAUSE };
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
+}
+
+/// How following somebody ended.
+struct Ended {
+    why: String,
+    /// Whether the other one was in touch with the cluster.
+    was_heard: bool,
 }
 
 /// Whom another node knows to be in Raft; `None`: it didn't answer.
@@ -105,33 +135,40 @@ async fn follow_one(
     replica: &mut NodeReplica,
     me: NodeId,
     since: MembershipId,
-) -> String {
-    let channel = match peers.dial(address) {
-        Ok(channel) => channel,
-        Err(error) => return error.to_string(),
-    };
+) -> Ended {
+    let mut was_heard = false;
+    let followed = listen(peers, address, sender, replica, me, since, &mut was_heard).await;
+    let why = followed.err().unwrap_or_else(|| "this node is in Raft now".to_owned());
+    Ended { why, was_heard }
+}
+
+async fn listen(
+    peers: &Peers,
+    address: &str,
+    sender: &v1::Sender,
+    replica: &mut NodeReplica,
+    me: NodeId,
+    since: MembershipId,
+    was_heard: &mut bool,
+) -> Result<(), String> {
+    let channel = peers.dial(address).map_err(|error| error.to_string())?;
     let mut link: NodeLinkClient<Channel> =
         NodeLinkClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
     let after_revision = replica.state().revision.0;
     let request = v1::FollowRequest { sender: Some(sender.clone()), after_revision };
-    let mut stream = match tokio::time::timeout(ASK_TIMEOUT, link.follow(request)).await {
-        Ok(Ok(answer)) => answer.into_inner(),
-        Ok(Err(status)) => return status.message().to_owned(),
-        Err(_) => return "no answer".to_owned(),
-    };
+    let asked = tokio::time::timeout(silence(replica.state()), link.follow(request)).await;
+    let answer = asked.map_err(|_| "no answer".to_owned())?;
+    let mut stream = answer.map_err(|status| status.message().to_owned())?.into_inner();
     let mut reader = StateReader::new();
     loop {
-        let item = match tokio::time::timeout(SILENCE, stream.message()).await {
-            Ok(Ok(Some(item))) => item,
-            Ok(Ok(None)) => return "the stream ended".to_owned(),
-            Ok(Err(status)) => return status.message().to_owned(),
-            Err(_) => return "the stream fell silent".to_owned(),
-        };
-        if let Err(why) = take(item, &mut reader, replica) {
-            return why;
-        }
+        let said = tokio::time::timeout(silence(replica.state()), stream.message()).await;
+        let said = said.map_err(|_| "the stream fell silent".to_owned())?;
+        let item = said.map_err(|status| status.message().to_owned())?;
+        let item = item.ok_or_else(|| "the stream ended".to_owned())?;
+        *was_heard |= matches!(item.item, Some(v1::follow_item::Item::Alive(_)));
+        take(item, &mut reader, replica)?;
         if replica.state().is_in_raft(me) && replica.state().membership.id >= since {
-            return "this node is in Raft now".to_owned();
+            return Ok(());
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use muster_core::id::{NodeId, Revision};
 use muster_core::state::State;
+use muster_core::time::Timing;
 use muster_proto::v1;
 use muster_proto::v1::follow_entry::Content;
 use muster_proto::v1::follow_item::Item;
@@ -16,12 +17,12 @@ use tonic::Status;
 use super::caller::Caller;
 use super::status::ApiError;
 use super::{Answers, Api};
+use crate::follow;
+use crate::raft::RaftHandle;
 use crate::replica::Published;
 
 /// How many items wait for a slow follower; the entries behind them are kept by the replica.
 const ITEMS_AHEAD: usize = 256;
-/// A follower hears something at least this often.
-const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
 type Items = mpsc::Sender<Result<v1::FollowItem, Status>>;
 
@@ -32,7 +33,8 @@ impl Api {
     pub(super) fn follow_here(&self, after: Revision) -> Result<Answers<v1::FollowItem>, Status> {
         let place = self.follower_place()?;
         let (out, items) = mpsc::channel(ITEMS_AHEAD);
-        let feed = Feed { published: self.handles.published.clone(), told: after, out: out.clone() };
+        let (published, raft) = (self.handles.published.clone(), self.handles.raft.clone());
+        let feed = Feed { published, raft, told: after, out: out.clone() };
         let stop = self.stop.clone();
         tokio::spawn(async move {
             let _place = place;
@@ -48,6 +50,7 @@ impl Api {
 
 struct Feed {
     published: Published,
+    raft: RaftHandle,
     told: Revision,
     out: Items,
 }
@@ -60,12 +63,23 @@ impl Feed {
             if self.told < newest || self.told == Revision(0) {
                 self.tell_what_is_new().await?;
             }
-            match tokio::time::timeout(ALIVE_EVERY, states.changed()).await {
+            match tokio::time::timeout(self.speaks_every(), states.changed()).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Ok(()),
+                // Who is cut off has nothing new for as long as that lasts: its followers are better off elsewhere.
+                Err(_) if self.raft.status().leader.is_none() => {
+                    let why = Status::unavailable("the agent that is followed hears no leader");
+                    return self.out.send(Err(why)).await.map_err(|_| Ended);
+                }
                 Err(_) => self.send(Item::Alive(newest.0)).await?,
             }
         }
+    }
+
+    /// How often a follower hears something at least.
+    fn speaks_every(&self) -> Duration {
+        let state = self.published.state.borrow();
+        follow::speaks_every(&state.cluster.as_ref().map_or(Timing::LAN, |cluster| cluster.timing))
     }
 
     async fn tell_what_is_new(&mut self) -> Result<(), Ended> {

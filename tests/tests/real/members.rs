@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use muster_tests::harness::wait::millis;
 use muster_tests::harness::{Cluster, HarnessError, stamps};
 
 use crate::expect::says;
@@ -21,6 +22,9 @@ fn workers(cluster: &mut Cluster) -> Played {
     }
     cluster.whole()?;
     three_voters(cluster)?;
+    for member in ["n1", "n2", "n3"] {
+        from_a_member_to_a_worker(cluster, member)?;
+    }
     let file = stamps::service(
         &cluster.binaries().muster,
         cluster.stamps().directory(),
@@ -43,6 +47,33 @@ fn workers(cluster: &mut Cluster) -> Played {
     let left = cluster.host(&new.node)?.muster("leave", &["--timeout", "20"])?;
     says(&left, 0, &["has left"])?;
     a_lost_voter_is_removed(cluster)
+}
+
+/// Whichever member a worker follows: it hears in time of what it has to take over, and a member that is cut off says
+/// nothing and closes no connection.
+fn from_a_member_to_a_worker(cluster: &mut Cluster, member: &str) -> Played {
+    let service = format!("from-{member}");
+    let placement = format!(
+        "stop_timeout = \"2s\"\n[service.placement]\nrequire = [\"zone in ({member}, n4)\"]\n\
+         prefer = [{{ label = \"zone == {member}\", weight = 100 }}]"
+    );
+    let muster = cluster.binaries().muster.clone();
+    let file = stamps::service(&muster, cluster.stamps().directory(), &service, &placement);
+    cluster.api().apply(&file)?;
+    let old = cluster.stamps().running(&service, START_TIMEOUT)?;
+    if old.node != member {
+        return Err(HarnessError::broken(format!("{service} prefers {member} and runs on {}", old.node)));
+    }
+    cluster.network().cut(member)?;
+    let (new, gap) = cluster.stamps().next_run(&service, &old, START_TIMEOUT)?;
+    println!("    member cut off: {} -> {}, gap {:.1} ms", old.node, new.node, millis(gap));
+    if gap > FAILOVER_LIMIT {
+        return Err(HarnessError::broken(format!("a gap of {:.1} ms", millis(gap))));
+    }
+    cluster.network().heal(member)?;
+    cluster.whole()?;
+    cluster.api().remove_service(&service)?;
+    cluster.stamps().never_two(&service)
 }
 
 fn three_voters(cluster: &Cluster) -> Played {

@@ -15,7 +15,7 @@ use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
-pub use self::examples::{node, service, status};
+pub use self::examples::{service, status};
 use crate::run::{Ended, ctl};
 
 type Reply<T> = Result<Response<T>, Status>;

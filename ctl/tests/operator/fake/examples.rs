@@ -3,7 +3,7 @@
 use muster_proto::v1 as pb;
 
 /// A healthy node.
-pub fn node(name: &str, role: &str, instances: u32) -> pb::NodeStatus {
+fn node(name: &str, role: &str, instances: u32) -> pb::NodeStatus {
     pb::NodeStatus {
         name: name.into(),
         id: name[1..].into(),

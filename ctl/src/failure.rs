@@ -180,8 +180,8 @@ impl Failure {
             Self::NoSuch { what: "node", .. } => Some("'musterctl node list' shows all".to_owned()),
             Self::NoSuch { .. } => Some("'musterctl service list' shows all".to_owned()),
             Self::NoQuorum(_) => Some(
-                "bring a voter's host back; '--stale' shows one agent's own copy; \
-                 if a majority is lost for good: 'muster recover' on a host that is left"
+                "bring a majority of the voters back; '--stale' shows one agent's own copy; \
+                 if they are gone for good, docs/operate/failures.md says how to begin anew"
                     .to_owned(),
             ),
             Self::Unreadable(_) => Some("use a musterctl of the agents' version".to_owned()),

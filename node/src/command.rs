@@ -76,6 +76,12 @@ pub struct ConfigPath {
     pub config: Option<PathBuf>,
 }
 
+/// What starts the agent of this configuration.
+fn agent_command(config: &ConfigPath) -> String {
+    let file = config.config.as_ref().map(|path| format!(" --config {}", path.display()));
+    format!("muster agent{}", file.unwrap_or_default())
+}
+
 /// `muster init`.
 #[derive(Debug, Args)]
 pub struct Init {

@@ -171,6 +171,9 @@ impl Controller {
     fn act(&self, leading: &mut Leading, state: &Arc<State>) {
         leading.sync(state);
         self.run_detector(leading, state);
+        if self.hands_over_when_drained(leading, state) {
+            return;
+        }
         self.place(leading, state);
         self.look_after_members(leading, state);
     }

@@ -12,6 +12,10 @@ use muster::node::{self, NodeError, RunOptions};
 use muster::{config, dev, stamp, telemetry};
 use tokio_util::sync::CancellationToken;
 
+/// Under many clients glibc's allocator took a fifth of an agent's time (docs/decisions/0021-allocator-and-release-build.md).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Threads of the agent's runtime: it is light work, and the services want the cores.
 const WORKER_THREADS: usize = 2;
 

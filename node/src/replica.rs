@@ -125,10 +125,7 @@ impl NodeReplica {
         self.tell_acks(&proposal, outcome.reply.is_ok());
         self.entries.push(index, v1::follow_entry::Content::Proposal(payload.clone()));
         self.tell_events(outcome.events.clone());
-        outcome
-            .audit
-            .iter()
-            .for_each(|record| self.history.append_audit(muster_wire::audit_to_proto(record)));
+        outcome.audit.iter().for_each(|record| self.history.append_audit(record));
         Ok(outcome)
     }
 
@@ -157,8 +154,9 @@ impl NodeReplica {
         self.acks.snapshot_installed(&self.state);
         self.entries.clear();
         // What was applied elsewhere went past this history.
-        let records = self.state.audit.records();
-        records.for_each(|record| self.history.append_audit(muster_wire::audit_to_proto(record)));
+        let mut records: Vec<_> = self.state.audit.records().collect();
+        records.sort_by_key(|record| (record.revision, record.sequence));
+        records.into_iter().for_each(|record| self.history.append_audit(record));
         self.publish_state();
     }
 

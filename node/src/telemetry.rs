@@ -3,8 +3,9 @@
 use crate::config::{LogFormat, LogSection};
 use tracing_subscriber::EnvFilter;
 
-/// Libraries that call their everyday life an error: a peer that is gone, a stop.
-const QUIET: &str = "openraft=off,h2=error,raft_log=error,chunked_wal=error,sled=error";
+/// Libraries that call their everyday life an error: a peer that is gone, a stop, a log that a crash has cut short. What
+/// of it is wrong the agent says itself.
+const QUIET: &str = "openraft=off,h2=error,raft_log=error,chunked_wal=off,sled=error";
 
 /// Starts logging to stderr.
 pub fn start(section: &LogSection) {

@@ -104,14 +104,18 @@ async fn hosts_join_with_tokens_and_are_removed_when_gone() {
     let used_up = joining.join(join("n3")).await.unwrap_err();
     assert_eq!((used_up.code(), meta(&used_up, "muster-code")), (Code::PermissionDenied, "MU1010".into()));
 
-    let remove = |node: &str| v1::ActOnNodeRequest {
+    let remove = |node: &str, really: bool| v1::ActOnNodeRequest {
         request: None,
         node: node.to_owned(),
-        act: Some(NodeAct::Remove(true)),
+        act: Some(NodeAct::Remove(really)),
     };
-    assert!(api.act_on_node(remove("n2")).await.unwrap().into_inner().changed);
-    let last = api.act_on_node(remove("n1")).await.unwrap_err();
-    assert_eq!((meta(&last, "muster-code"), meta(&last, "muster-exit")), ("MU1014".into(), "107".into()));
+    // Who only asks changes nothing, and hears what would become of it.
+    assert!(!api.act_on_node(remove("n2", false)).await.unwrap().into_inner().changed);
+    assert!(api.act_on_node(remove("n2", true)).await.unwrap().into_inner().changed);
+    for really in [false, true] {
+        let last = api.act_on_node(remove("n1", really)).await.unwrap_err();
+        assert_eq!((meta(&last, "muster-code"), meta(&last, "muster-exit")), ("MU1014".into(), "107".into()));
+    }
     solo.stop().await;
 }
 

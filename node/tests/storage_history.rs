@@ -9,9 +9,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use muster::storage::history::{Event, History, Query, survives_panics};
+use muster::storage::history::{AuditQuery, Event, History, Query, survives_panics};
+use muster_core::audit::{AuditOutcome, AuditRecord};
+use muster_core::id::Revision;
+use muster_core::time::Stamp;
 
 fn event(revision: u64, service: Option<&str>) -> Event {
     Event {
@@ -126,4 +130,82 @@ async fn the_caller_never_waits() {
 fn only_the_historys_threads_may_panic() {
     assert!(survives_panics("muster-history") && survives_panics("sled-io-3"));
     assert!(!survives_panics("tokio-runtime-worker") && !survives_panics("main"));
+}
+
+fn line(revision: u64, sequence: u32) -> Arc<AuditRecord> {
+    Arc::new(AuditRecord {
+        revision: Revision(revision),
+        sequence,
+        time: Stamp(revision * 10),
+        before: Revision(revision - 1),
+        actor: "user alice".into(),
+        verb: "service annotate".to_owned(),
+        target: "web owner=".to_owned() + &"x".repeat(200),
+        outcome: AuditOutcome::Applied,
+        code: String::new(),
+        message: String::new(),
+        count: 1,
+    })
+}
+
+async fn places(history: &History, query: AuditQuery) -> (Vec<(u64, u32)>, u64) {
+    let (lines, kept) = history.query_audit(query).await;
+    (lines.iter().map(|line| (line.revision, line.sequence)).collect(), kept)
+}
+
+const ALL: AuditQuery = AuditQuery { after: (0, 0), since_ms: None, limit: usize::MAX, latest: false };
+
+#[tokio::test]
+async fn lines_of_the_audit_trail_are_found_across_their_blocks() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("history");
+    let history = History::open(&path);
+    // Enough for several blocks of 32 KiB, and two lines in each entry.
+    let all: Vec<(u64, u32)> = (1..=300).flat_map(|revision| [(revision, 0), (revision, 1)]).collect();
+    all.iter().for_each(|(revision, sequence)| history.append_audit(&line(*revision, *sequence)));
+    assert_eq!(places(&history, ALL).await, (all.clone(), 600));
+    let some = AuditQuery { after: (150, 0), limit: 3, ..ALL };
+    assert_eq!(places(&history, some).await.0, [(150, 1), (151, 0), (151, 1)]);
+    let newest = AuditQuery { limit: 2, latest: true, ..ALL };
+    assert_eq!(places(&history, newest).await.0, [(300, 0), (300, 1)]);
+    let late = AuditQuery { since_ms: Some(3000), ..ALL };
+    assert_eq!(places(&history, late).await.0, [(300, 0), (300, 1)]);
+    assert_eq!(places(&history, AuditQuery { after: (300, 1), ..ALL }).await.0, []);
+    for after in 0..300 {
+        let (found, _) = places(&history, AuditQuery { after: (after, 1), limit: 1, ..ALL }).await;
+        assert_eq!(found, [(after + 1, 0)]);
+    }
+    assert_eq!(history.dropped(), 0);
+}
+
+#[tokio::test]
+async fn a_log_that_is_replayed_writes_no_line_twice() {
+    let parent = tempfile::tempdir().unwrap();
+    let path = parent.path().join("history");
+    let history = History::open(&path);
+    (1..=10).for_each(|revision| history.append_audit(&line(revision, 0)));
+    // What waits for more is kept when the agent ends.
+    drop(history);
+    let history = History::open(&path);
+    (5..=12).for_each(|revision| history.append_audit(&line(revision, 0)));
+    let expected: Vec<(u64, u32)> = (1..=12).map(|revision| (revision, 0)).collect();
+    assert_eq!(places(&history, ALL).await, (expected, 12));
+}
+
+#[tokio::test]
+async fn the_oldest_lines_of_the_audit_trail_go_first() {
+    let parent = tempfile::tempdir().unwrap();
+    let history = History::open(&parent.path().join("history"));
+    let most = 100_000;
+    for revision in 1..=most + 2_000 {
+        history.append_audit(&line(revision, 0));
+        // Nobody waits for the writer: a reader does.
+        if revision % 1_000 == 0 {
+            places(&history, AuditQuery { limit: 1, latest: true, ..ALL }).await;
+        }
+    }
+    let (newest, kept) = places(&history, AuditQuery { limit: 1, latest: true, ..ALL }).await;
+    assert_eq!(newest, [(most + 2_000, 0)]);
+    assert!((most - 1_000..=most).contains(&kept), "{kept} lines are kept");
+    assert_eq!(history.dropped(), 0);
 }

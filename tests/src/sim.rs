@@ -8,7 +8,8 @@
 //!
 //! Checked at every step: never two holders of a slot; every task dead by its deadline; no session closed while its
 //! host has a lease of it; and after the faults that every slot runs again. The rules are a parameter: every mutant
-//! must be caught, or the simulation is blind.
+//! must be caught, or the simulation is blind. In one of [`world::TWIN_EVERY`] seeds of the sound protocol the product's
+//! own state machine gets the same log (`twin.rs`), and both must say the same.
 
 pub mod adversary;
 pub mod check;
@@ -28,6 +29,7 @@ pub mod replica;
 pub mod rng;
 pub mod roster;
 pub mod tally;
+mod twin;
 pub mod world;
 
 use std::ops::Range;

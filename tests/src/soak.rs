@@ -67,14 +67,16 @@ pub fn run(options: &Options, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Res
     }
     std::thread::scope(|scope| {
         let in_turn = |stages: Vec<Box<dyn Stage>>, idle: bool| {
-            let share = whole / u32::try_from(stages.len().max(1)).unwrap_or(1);
+            let shares: u32 = stages.iter().map(|stage| stage.share()).sum();
             move || {
                 if idle {
                     priority::yield_to_others();
                 }
                 let mut sections = Vec::new();
-                for (number, stage) in stages.into_iter().enumerate() {
-                    let end = begun + share * u32::try_from(number + 1).unwrap_or(1);
+                let mut given = 0;
+                for stage in stages {
+                    given += stage.share();
+                    let end = begun + whole * given / shares;
                     sections.push(stage::play(stage, &Limit { end, is_interrupted }));
                 }
                 sections

@@ -142,6 +142,10 @@ impl Status {
             let by = self.cluster.answered_by.as_deref().unwrap_or("one agent");
             let note = format!("this is {by}'s own copy; it may be old");
             text.push_str(&format!("{}\n", Paint::Warn.on(&note, screen)));
+            if !self.has_quorum() {
+                let note = "exclusive services have stopped on every host whose lease ran out";
+                text.push_str(&format!("{}\n", Paint::Warn.on(note, screen)));
+            }
         }
         for warning in &self.cluster.warnings {
             for line in table::wrap(&format!("warning: {warning}"), 78) {

@@ -80,12 +80,12 @@ impl Actor {
         Self { role: ActorRole::Node, ..format!("node {name}").into() }
     }
 
-    fn clipped(&self) -> Self {
+    fn clipped(self) -> Self {
         Self {
-            name: clipped(&self.name, MAX_NAME_BYTES),
+            name: clipped(self.name, MAX_NAME_BYTES),
             role: self.role,
-            from: clipped(&self.from, MAX_NAME_BYTES),
-            via: clipped(&self.via, MAX_NAME_BYTES),
+            from: clipped(self.from, MAX_NAME_BYTES),
+            via: clipped(self.via, MAX_NAME_BYTES),
         }
     }
 }
@@ -175,10 +175,10 @@ pub struct RecordedCall {
 }
 
 /// The beginning of a text: whatever somebody calls himself or gets wrong, a record stays small.
-fn clipped(text: &str, most_bytes: usize) -> String {
+fn clipped(text: String, most_bytes: usize) -> String {
     const MARK: &str = "…";
     if text.len() <= most_bytes {
-        return text.to_owned();
+        return text;
     }
     let room = most_bytes.saturating_sub(MARK.len());
     let end = (0..=room).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();
@@ -199,8 +199,8 @@ mod tests {
 
     #[test]
     fn long_texts_are_cut_between_characters() {
-        assert_eq!(clipped("short", 5), "short");
-        assert_eq!(clipped("äöü", 5), "ä…");
-        assert!(clipped(&"ü".repeat(1000), MAX_TEXT_BYTES).len() <= MAX_TEXT_BYTES);
+        assert_eq!(clipped("short".to_owned(), 5), "short");
+        assert_eq!(clipped("äöü".to_owned(), 5), "ä…");
+        assert!(clipped("ü".repeat(1000), MAX_TEXT_BYTES).len() <= MAX_TEXT_BYTES);
     }
 }

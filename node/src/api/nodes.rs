@@ -29,7 +29,8 @@ impl Api {
         caller.check_may_touch(state, node.id)?;
         let name = node.name.clone();
         let (change, done) = match convert::required(request.act, "act")? {
-            Act::Remove(_) => return self.remove_node_here(caller, request.request, node.id).await,
+            Act::Remove(false) => return self.may_be_removed(node.id),
+            Act::Remove(true) => return self.remove_node_here(caller, request.request, node.id).await,
             Act::Cordon(on) => {
                 let word =
                     if on { "is cordoned: nothing new is placed there" } else { "takes new instances again" };

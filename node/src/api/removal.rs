@@ -72,6 +72,21 @@ impl Api {
         Ok(super::writes::acted(&reply, format!("node {name} was removed")))
     }
 
+    /// Whether a node could be removed once nothing of it runs. Changes nothing: one that leaves asks before it ends
+    /// anything.
+    pub(super) fn may_be_removed(&self, id: NodeId) -> Result<v1::ActReply, ApiError> {
+        let state = self.state();
+        let node = state.nodes.get(&id).ok_or_else(|| Refusal::NoSuchNode(format!("#{id}")))?;
+        check_not_last(&state, node)?;
+        let facts = self.facts(&state);
+        let is_member = state.membership.contains(id) || state.standbys.contains(&id);
+        if is_member && !state.membership.is_joint() && removal_step(&state, &facts, id).is_none() {
+            return Err(why_not(&state, &facts, node, &self.suspects(&state)));
+        }
+        let message = format!("node {} can be removed", node.name);
+        Ok(v1::ActReply { revision: state.revision.0, message, ..v1::ActReply::default() })
+    }
+
     /// What the leader knows besides the state. A session that is overdue stands against any change: each makes
     /// all ages begin anew (LEASES.md R6, R7). The removed node has none.
     fn facts(&self, state: &State) -> Facts {
@@ -150,11 +165,16 @@ fn differ(old: &State, new: &State) -> bool {
 
 /// A node that may still run something is not removed.
 fn check_gone(state: &State, node: &Node) -> Result<(), Refusal> {
-    if state.membership.contains(node.id) && state.membership.voters().len() == 1 {
-        return Err(Refusal::LastVoter(node.name.clone()));
-    }
+    check_not_last(state, node)?;
     if node.session.is_some() {
         return Err(Refusal::NodeAlive(node.name.clone()));
+    }
+    Ok(())
+}
+
+fn check_not_last(state: &State, node: &Node) -> Result<(), Refusal> {
+    if state.membership.contains(node.id) && state.membership.voters().len() == 1 {
+        return Err(Refusal::LastVoter(node.name.clone()));
     }
     Ok(())
 }

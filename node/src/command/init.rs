@@ -114,7 +114,7 @@ pub async fn run(args: &Init) -> Result<(), super::CommandError> {
     if args.now {
         systemd::start(&config).await?;
     } else {
-        super::say("\nstart it:\n  muster agent");
+        super::say(&format!("\nstart it:\n  {}", super::agent_command(&args.config)));
     }
     super::say(&format!(
         "\non every other host:\n  muster join --token {} {}",

@@ -190,7 +190,7 @@ pub async fn run(args: &Join) -> Result<(), CommandError> {
     if args.now {
         systemd::start(&config).await
     } else {
-        super::say("\nstart it:\n  muster agent");
+        super::say(&format!("\nstart it:\n  {}", super::agent_command(&args.config)));
         Ok(())
     }
 }

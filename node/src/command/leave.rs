@@ -29,6 +29,9 @@ pub async fn run(args: &Leave) -> Result<(), CommandError> {
     let mut cluster = ClusterClient::new(channel.clone());
     let until = clock::monotonic() + Duration::from_secs(args.timeout);
 
+    // First of all: a node that can't be taken out goes on as it is.
+    act(&mut cluster, &name, false).await?;
+
     super::say(&format!("draining {name}"));
     let wish = v1::DrainRequest { node: name.clone(), ..v1::DrainRequest::default() };
     cluster.drain(wish).await.map_err(|s| CommandError::from_status(&s))?;
@@ -40,15 +43,20 @@ pub async fn run(args: &Leave) -> Result<(), CommandError> {
     wait_closed(&mut cluster, &name, until).await?;
 
     super::say("removing the node");
-    let act = v1::act_on_node_request::Act::Remove(true);
-    let request = v1::ActOnNodeRequest { request: None, node: name.clone(), act: Some(act) };
-    cluster.act_on_node(request).await.map_err(|s| CommandError::from_status(&s))?;
+    act(&mut cluster, &name, true).await?;
 
     let old = directory::retire(&config.node.data_dir)
         .map_err(|source| CommandError::Io { what: "setting the identity aside".to_owned(), source })?;
     super::say(&format!("node {name} has left; its identity is kept as {}", old.display()));
     super::say("stop its agent and guard now; 'muster join' brings this host back as a new node");
     Ok(())
+}
+
+/// Removes the node; or only asks whether it can be.
+async fn act(cluster: &mut ClusterClient<Channel>, name: &str, remove: bool) -> Result<(), CommandError> {
+    let act = Some(v1::act_on_node_request::Act::Remove(remove));
+    let request = v1::ActOnNodeRequest { request: None, node: name.to_owned(), act };
+    cluster.act_on_node(request).await.map(|_| ()).map_err(|s| CommandError::from_status(&s))
 }
 
 async fn wait_empty(

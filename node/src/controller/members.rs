@@ -19,6 +19,8 @@ const CHECK_EVERY: Duration = Duration::from_millis(250);
 const CAUGHT_UP_ENTRIES: u64 = 64;
 /// A hand-over that nobody took is tried again after this time.
 const HAND_OVER_AGAIN: Duration = Duration::from_secs(5);
+/// How long a hand-over may take before the drain goes on under the old leader.
+const HAND_OVER_TIME: Duration = Duration::from_millis(400);
 /// A voter that answered within this time is reachable.
 const REACHABLE: Duration = Duration::from_secs(1);
 
@@ -29,9 +31,6 @@ impl Controller {
             return;
         }
         leading.members_checked = Some(at);
-        if self.hand_over_when_drained(leading, state) {
-            return;
-        }
         let facts = self.facts(leading, state);
         let Some(change) = next_change(state, &facts) else { return };
         tracing::info!(?change, "changing the control plane's members");
@@ -73,15 +72,18 @@ impl Controller {
         }
     }
 
-    /// A leader whose node is being drained hands its office over before anything else moves.
-    fn hand_over_when_drained(&self, leading: &mut Leading, state: &State) -> bool {
+    /// A leader whose node is being drained hands its office over before anything moves: true while it does.
+    pub(super) fn hands_over_when_drained(&self, leading: &mut Leading, state: &State) -> bool {
         let drained = state.nodes.get(&self.me).is_some_and(|n| n.drain.is_some());
         if !drained {
             leading.handed_over = None;
             return false;
         }
-        if leading.handed_over.is_some_and(|last| clock::monotonic() - last < HAND_OVER_AGAIN) {
-            return false;
+        if let Some(last) = leading.handed_over {
+            let since = clock::monotonic() - last;
+            if since < HAND_OVER_AGAIN {
+                return since < HAND_OVER_TIME;
+            }
         }
         let status = self.raft.status();
         let draining = |id: u64| state.nodes.get(&NodeId(id)).is_some_and(|n| n.drain.is_some());

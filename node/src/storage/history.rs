@@ -9,11 +9,13 @@ mod audit;
 mod store;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use muster_core::audit::AuditRecord as Line;
 use muster_proto::v1::AuditRecord;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
@@ -28,6 +30,12 @@ const SLED_THREAD_NAMES: [&str; 2] = ["sled-io-", "log flusher"];
 pub const KEPT_EVENTS: u64 = 100_000;
 /// How many events wait for the writer: some seconds' worth in a bad hour, at about 1 KiB each.
 const QUEUE_EVENTS: usize = 4_096;
+/// How many lines of the audit trail wait for the writer, at about 300 bytes each.
+const WAITING_LINES: usize = 8_192;
+/// With so many waiting, the writer does not let them wait longer.
+const MANY_LINES: usize = 1_024;
+/// How long lines wait for more, so that a write costs no wake-up of another thread.
+const LINES_WAIT: Duration = Duration::from_millis(250);
 
 /// One event. `(revision, sequence)` identifies it: replaying the log writes the same events again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -91,7 +99,8 @@ impl AuditQuery {
 
 enum Request {
     Append(Event),
-    AppendAudit(AuditRecord),
+    /// There are lines of the audit trail, the first one or many.
+    LinesWait,
     QueryAudit(AuditQuery, oneshot::Sender<(Vec<AuditRecord>, u64)>),
     Query(Query, oneshot::Sender<Vec<Event>>),
     Stop,
@@ -103,8 +112,12 @@ pub struct History {
     inner: Arc<Inner>,
 }
 
+/// Lines of the audit trail that wait for the writer.
+type Waiting = Arc<Mutex<Vec<Arc<Line>>>>;
+
 struct Inner {
     requests: SyncSender<Request>,
+    waiting: Waiting,
     dropped: Arc<AtomicU64>,
     writer: Option<JoinHandle<()>>,
 }
@@ -122,9 +135,12 @@ impl History {
     pub fn open_keeping(directory: &Path, kept_events: u64) -> Self {
         let (requests, queue) = sync_channel(QUEUE_EVENTS);
         let dropped = Arc::new(AtomicU64::new(0));
+        let waiting = Waiting::default();
         let writer = Writer {
             directory: directory.to_owned(),
             kept_events,
+            waiting: Arc::clone(&waiting),
+            lines_due: None,
             dropped: Arc::clone(&dropped),
             store: None,
         };
@@ -136,14 +152,15 @@ impl History {
                 None
             }
         };
-        Self { inner: Arc::new(Inner { requests, dropped, writer }) }
+        Self { inner: Arc::new(Inner { requests, waiting, dropped, writer }) }
     }
 
     /// A history that keeps nothing, as when its thread can't be started: events are counted as dropped.
     #[must_use]
     pub fn nowhere() -> Self {
         let (requests, _nobody) = sync_channel(1);
-        Self { inner: Arc::new(Inner { requests, dropped: Arc::default(), writer: None }) }
+        let inner = Inner { requests, waiting: Waiting::default(), dropped: Arc::default(), writer: None };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Takes an event. Never waits: when the queue is full the event is dropped and counted.
@@ -165,9 +182,19 @@ impl History {
     }
 
     /// Takes a line of the audit trail. Never waits: the newest lines are in the replicated state anyway.
-    pub fn append_audit(&self, record: AuditRecord) {
-        if self.inner.requests.try_send(Request::AppendAudit(record)).is_err() {
-            self.inner.dropped.fetch_add(1, Ordering::Relaxed);
+    pub fn append_audit(&self, line: &Arc<Line>) {
+        let waiting = {
+            let mut lines = self.inner.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if lines.len() == WAITING_LINES {
+                self.inner.dropped.fetch_add(1, Ordering::Relaxed);
+                return;
+            }
+            lines.push(Arc::clone(line));
+            lines.len()
+        };
+        // A full queue keeps the writer awake, and it looks for lines after each request.
+        if waiting == 1 || waiting == MANY_LINES {
+            let _told = self.inner.requests.try_send(Request::LinesWait);
         }
     }
 
@@ -205,6 +232,9 @@ impl Drop for Inner {
 struct Writer {
     directory: PathBuf,
     kept_events: u64,
+    waiting: Waiting,
+    /// Until when the waiting lines wait for more.
+    lines_due: Option<Instant>,
     dropped: Arc<AtomicU64>,
     store: Option<Store>,
 }
@@ -212,19 +242,16 @@ struct Writer {
 impl Writer {
     fn run(mut self, queue: &Receiver<Request>) {
         self.store = Store::open(&self.directory, self.kept_events);
-        while let Ok(request) = queue.recv() {
+        while let Some(request) = self.next(queue) {
             match request {
                 Request::Append(event) => {
                     if self.with_store(|store| store.append(&event)) != Some(true) {
                         self.dropped.fetch_add(1, Ordering::Relaxed);
                     }
                 }
-                Request::AppendAudit(record) => {
-                    if self.with_store(|store| store.audit.append(&record)).is_none() {
-                        self.dropped.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
+                Request::LinesWait => {}
                 Request::QueryAudit(query, reply) => {
+                    self.keep_lines();
                     let found = self.with_store(|store| store.audit.query(&query)).unwrap_or_default();
                     // Whoever asked may have gone.
                     drop(reply.send(found));
@@ -234,8 +261,41 @@ impl Writer {
                     // Whoever asked may have gone.
                     drop(reply.send(events));
                 }
-                Request::Stop => return,
+                Request::Stop => break,
             }
+        }
+        self.keep_lines();
+    }
+
+    /// The next request; keeps lines that have waited long enough. None when nobody is left who could ask.
+    fn next(&mut self, queue: &Receiver<Request>) -> Option<Request> {
+        loop {
+            let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len();
+            let due = *self.lines_due.get_or_insert_with(|| Instant::now() + LINES_WAIT);
+            let left = due.saturating_duration_since(Instant::now());
+            if waiting == 0 {
+                self.lines_due = None;
+                return queue.recv().ok();
+            }
+            if waiting >= MANY_LINES || left.is_zero() {
+                self.keep_lines();
+                continue;
+            }
+            match queue.recv_timeout(left) {
+                Ok(request) => return Some(request),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    fn keep_lines(&mut self) {
+        self.lines_due = None;
+        let lines = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let count = u64::try_from(lines.len()).unwrap_or(u64::MAX);
+        let records = lines.iter().map(|line| muster_wire::audit_to_proto(line));
+        if count > 0 && self.with_store(|store| store.audit.append(records)).is_none() {
+            self.dropped.fetch_add(count, Ordering::Relaxed);
         }
     }
 

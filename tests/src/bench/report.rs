@@ -100,15 +100,17 @@ pub struct Writes {
     pub clients: usize,
     /// Muster.
     pub muster: Rate,
-    /// etcd on the same hosts, disk and network; absent when it is not installed.
+    /// etcd on the same hosts, disk and network, encrypted as Muster is; absent when it is not installed.
     pub etcd: Option<Rate>,
+    /// The same without encryption.
+    pub etcd_plain: Option<Rate>,
 }
 
 impl Writes {
-    /// Muster's rate as a multiple of etcd's.
+    /// Muster's rate as a multiple of another one.
     #[must_use]
-    pub fn ratio(&self) -> Option<f64> {
-        self.etcd.filter(|etcd| etcd.per_s > 0.0).map(|etcd| self.muster.per_s / etcd.per_s)
+    pub fn ratio(&self, other: Option<Rate>) -> Option<f64> {
+        other.filter(|other| other.per_s > 0.0).map(|other| self.muster.per_s / other.per_s)
     }
 }
 
@@ -182,15 +184,20 @@ impl Report {
         let row = |w: &Writes| {
             let mut row = vec![w.clients.to_string()];
             row.extend(rate(w.muster));
-            row.extend(w.etcd.map_or_else(|| ["–".to_owned(), "–".to_owned()], rate));
-            row.push(w.ratio().map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}")));
-            row.push((w.muster.failed + w.etcd.map_or(0, |e| e.failed)).to_string());
+            for etcd in [w.etcd, w.etcd_plain] {
+                row.extend(etcd.map_or_else(|| ["–".to_owned(), "–".to_owned()], rate));
+                row.push(w.ratio(etcd).map_or_else(|| "–".to_owned(), |ratio| format!("{ratio:.2}")));
+            }
+            let all = [Some(w.muster), w.etcd, w.etcd_plain];
+            row.push(all.into_iter().flatten().map(|rate| rate.failed).sum::<u64>().to_string());
             row
         };
         let syncs = self.syncs_per_s.map_or_else(String::new, |s| format!(" (fdatasync/s: {s:.0})"));
         let clients = format!("writes: clients{syncs}");
+        let latency = "p50 / p99 ms";
+        let (with, without) = ("etcd/s, TLS", "etcd/s, no TLS");
         let head =
-            [clients.as_str(), "Muster/s", "p50 / p99 ms", "etcd/s", "p50 / p99 ms", "ratio", "failed"];
+            [&clients, "Muster/s", latency, with, latency, "ratio", without, latency, "ratio", "failed"];
         Section::new(&head, self.writes.iter().map(row).collect())
     }
 
@@ -278,9 +285,9 @@ mod tests {
     #[test]
     fn the_ratio_is_only_there_with_both_sides() {
         let rate = |per_s| Rate { per_s, ..Rate::default() };
-        let writes = |etcd| Writes { clients: 1, muster: rate(300.0), etcd };
-        assert_eq!(writes(Some(rate(100.0))).ratio(), Some(3.0));
-        assert_eq!(writes(None).ratio(), None);
-        assert_eq!(writes(Some(rate(0.0))).ratio(), None);
+        let writes = Writes { clients: 1, muster: rate(300.0), etcd: None, etcd_plain: None };
+        assert_eq!(writes.ratio(Some(rate(100.0))), Some(3.0));
+        assert_eq!(writes.ratio(None), None);
+        assert_eq!(writes.ratio(Some(rate(0.0))), None);
     }
 }

@@ -1,7 +1,9 @@
 //! Writes a second: each client sets a 256-byte value, waits for the acknowledgement, and goes on. Muster and etcd
-//! get the same hosts, network, disk and generator, one after the other, and the disk alone is measured before.
+//! get the same hosts, network, disk and generator, one after the other, and the disk alone is measured before. etcd is
+//! measured with encrypted connections, as Muster's are, and without, as it comes.
 
 mod disk;
+mod encrypted;
 mod etcd;
 mod load;
 mod target;
@@ -14,7 +16,8 @@ use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use super::report::{Rate, Report, Writes};
 use super::{Interrupt, say, scene};
 use crate::harness::{Cluster, HarnessError};
-use load::Load;
+use etcd::Wire;
+use load::{Door, Load};
 use target::{Annotate, Target};
 
 /// How many clients there are at a time.
@@ -32,13 +35,17 @@ const DISK_TIME: Duration = Duration::from_secs(3);
 /// When a cluster does not come up.
 pub fn measure(stop: &Interrupt, report: &mut Report) -> Result<(), HarnessError> {
     let muster = measure_muster(stop, report)?;
-    let etcd = if etcd::is_installed() { Some(measure_etcd(stop)?) } else { None };
-    if etcd.is_none() {
+    let (mut etcd, mut etcd_plain) = (None, None);
+    if etcd::is_installed() {
+        etcd = Some(measure_etcd(stop, Wire::Encrypted)?);
+        etcd_plain = Some(measure_etcd(stop, Wire::Plain)?);
+    } else {
         say("  etcd is not installed (Debian: etcd-server); no comparison");
     }
-    report.writes.extend(CLIENTS.into_iter().zip(muster).enumerate().map(|(at, (clients, muster))| {
-        let etcd = etcd.as_ref().and_then(|rates| rates.get(at).copied());
-        Writes { clients, muster, etcd }
+    let at =
+        |rates: &Option<Vec<Rate>>, level: usize| rates.as_ref().and_then(|rates| rates.get(level).copied());
+    report.writes.extend(CLIENTS.into_iter().zip(muster).enumerate().map(|(level, (clients, muster))| {
+        Writes { clients, muster, etcd: at(&etcd, level), etcd_plain: at(&etcd_plain, level) }
     }));
     Ok(())
 }
@@ -56,17 +63,21 @@ fn measure_muster(stop: &Interrupt, report: &mut Report) -> Result<Vec<Rate>, Ha
     let leader = cluster.api().leader()?;
     let leader = cluster.hosts().iter().find(|host| host.name() == leader);
     let leader = leader.ok_or_else(|| HarnessError::broken("an unknown host leads"))?.endpoint();
-    let load = Load::new(&cluster.network().switch(), Some(cluster.operator().clone()))?;
+    let load = Load::new(&cluster.network().switch(), Door::Operator(cluster.operator().clone()))?;
     levels("Muster", &load, &leader, stop, Annotate::new)
 }
 
-fn measure_etcd(stop: &Interrupt) -> Result<Vec<Rate>, HarnessError> {
+fn measure_etcd(stop: &Interrupt, wire: Wire) -> Result<Vec<Rate>, HarnessError> {
     // Only the hosts and their network: no agent is started.
     let cluster = Cluster::prepare(scene::HOSTS)?;
-    let load = Load::new(&cluster.network().switch(), None)?;
-    let etcd = etcd::Etcd::start(&cluster)?;
+    let (name, door) = match wire {
+        Wire::Encrypted => ("etcd with TLS", Door::Encrypted),
+        Wire::Plain => ("etcd", Door::Plain),
+    };
+    let load = Load::new(&cluster.network().switch(), door)?;
+    let etcd = etcd::Etcd::start(&cluster, wire)?;
     let leader = etcd.leader(&load)?;
-    levels("etcd", &load, &leader, stop, etcd::Put::new)
+    levels(name, &load, &leader, stop, etcd::Put::new)
 }
 
 fn levels<T: Target>(

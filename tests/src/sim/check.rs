@@ -21,6 +21,8 @@ pub enum Violation {
     ClosedWhileLeased { session: SessionId, host: NodeId },
     /// A lease was renewed after its session had been closed.
     RenewedAfterClose { session: SessionId, host: NodeId },
+    /// The product's state machine says something else than the simulation's after this entry.
+    Disagreement { index: u64, what: String },
     /// A slot did not run although everything had been healed for a while.
     NotRunning { slot: Slot },
 }
@@ -34,6 +36,7 @@ impl Violation {
             Self::AliveAfterDeadline { .. } => "alive after the deadline",
             Self::ClosedWhileLeased { .. } => "closed while leased",
             Self::RenewedAfterClose { .. } => "renewed after the close",
+            Self::Disagreement { .. } => "state machines disagree",
             Self::NotRunning { .. } => "not running",
         }
     }
@@ -57,6 +60,12 @@ impl fmt::Display for Violation {
             }
             Self::RenewedAfterClose { session, host } => {
                 write!(f, "host {host} renewed the lease of session {session} after it was closed")
+            }
+            Self::Disagreement { index, what } => {
+                write!(
+                    f,
+                    "after entry {index} the product's state machine and the simulation's disagree: {what}"
+                )
             }
             Self::NotRunning { slot } => write!(f, "slot {slot} does not run although everything is healed"),
         }

@@ -7,6 +7,7 @@ use muster_core::id::{BootId, NodeId, SessionId};
 use muster_core::lease::voter::FencedEffect;
 use muster_core::lease::{Answer, Membership, VoterList};
 
+use super::check::Violation;
 use super::clocks::{MS, Time};
 use super::events::Event;
 use super::ledger::{Effect, Entry, Slot};
@@ -173,6 +174,7 @@ impl World {
             }
             if index > self.applied {
                 self.applied = index;
+                self.twin_follows(id, index);
                 match &effect {
                     Some(Effect::Listed) => self.tally.memberships += 1,
                     Some(Effect::Opened(_)) => self.tally.opened += 1,
@@ -187,6 +189,16 @@ impl World {
                     self.check_close(session);
                 }
             }
+        }
+    }
+
+    /// The product's own state machine gets the entry that this replica has applied before all others.
+    fn twin_follows(&mut self, id: NodeId, index: u64) {
+        let (Some(twin), Some(replica)) = (&mut self.twin, self.replicas.get(&id)) else { return };
+        let Some((_, entry)) = replica.entry(index) else { return };
+        self.tally.twin_entries += 1;
+        if let Some(what) = twin.follow(entry, &replica.ledger) {
+            self.violated(Violation::Disagreement { index, what });
         }
     }
 

@@ -184,7 +184,7 @@ impl Ledger {
         self.sessions.values().find(|session| session.open.node == node).copied()
     }
 
-    /// Whether this request opened a session that was closed since: it will never open another one.
+    /// Whether this request was refused, or opened a session that was closed since: it will never open another one.
     #[must_use]
     pub fn used_up(&self, request: u64) -> bool {
         self.requests.contains(&request) && self.sessions.values().all(|session| session.request != request)
@@ -202,9 +202,9 @@ impl Ledger {
         }
     }
 
-    /// R11: refused while the node has an open session; a retry of an applied request does nothing.
+    /// R11: refused while the node has an open session; a retry does nothing, whatever the answer was.
     fn open(&mut self, session: SessionId, node: NodeId, request: u64, key: u64) -> Option<Effect> {
-        if self.session_of(node).is_some() || !self.requests.insert(request) {
+        if !self.requests.insert(request) || self.session_of(node).is_some() {
             return None;
         }
         let open = OpenSession { session, node, ttl_ms: self.ttl_ms, reopens: Reopens(0) };

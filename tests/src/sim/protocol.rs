@@ -239,4 +239,10 @@ impl Protocol {
             judge_voter_up: |current, boot, replaces| judge_voter_up::<R>(current, boot, replaces).is_ok(),
         }
     }
+
+    /// Whether nothing is removed or weakened.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.rule.is_empty()
+    }
 }

@@ -30,6 +30,8 @@ pub struct Tally {
     pub moves: u64,
     /// Memberships applied.
     pub memberships: u64,
+    /// Entries that the product's own state machine was given too.
+    pub twin_entries: u64,
     /// Violations.
     pub violations: u64,
 }
@@ -57,6 +59,7 @@ impl Tally {
             (&mut self.failovers, other.failovers),
             (&mut self.moves, other.moves),
             (&mut self.memberships, other.memberships),
+            (&mut self.twin_entries, other.twin_entries),
             (&mut self.violations, other.violations),
         ];
         pairs.into_iter().for_each(|(own, more)| *own += more);
@@ -77,6 +80,7 @@ impl Tally {
             ("changes of voters applied", self.memberships),
             ("failovers", self.failovers),
             ("planned moves", self.moves),
+            ("entries given to the product's state too", self.twin_entries),
             ("violations", self.violations),
         ]);
         counts

@@ -20,6 +20,7 @@ use super::replica::Replica;
 use super::rng::Rng;
 use super::roster::Roster;
 use super::tally::Tally;
+use super::twin::Twin;
 
 /// Everything of one run.
 pub struct World {
@@ -59,6 +60,8 @@ pub struct World {
     pub applied: u64,
     /// The sessions closed up to there.
     pub closed: BTreeSet<SessionId>,
+    /// The product's own state machine, in some seeds.
+    pub(super) twin: Option<Twin>,
     /// What went wrong.
     pub violation: Option<Violation>,
     /// What happened, if it is to be told.
@@ -81,6 +84,9 @@ macro_rules! tell {
     };
 }
 pub(super) use tell;
+
+/// One of so many seeds of the sound protocol has a [`Twin`]: it costs about as much as everything else.
+pub const TWIN_EVERY: u64 = 8;
 
 /// The first replica's id.
 const FIRST_REPLICA: NodeId = NodeId(1);
@@ -118,6 +124,7 @@ impl World {
             healed: false,
             applied: 1,
             closed: BTreeSet::new(),
+            twin: None,
             violation: None,
             story: told.then(Vec::new),
             ttl_ms,
@@ -139,6 +146,10 @@ impl World {
             world.after(0, Event::GuardStarts { host: id });
             let first = world.rng.below(30 * MS);
             world.after(first, Event::Agent { host: id });
+        }
+        if protocol.is_sound() && seed.is_multiple_of(TWIN_EVERY) {
+            let nodes = world.replicas.ids().chain(world.hosts.ids());
+            world.twin = Some(Twin::of(&initial, nodes));
         }
         world.after(0, Event::Election);
         world.episode_begins();

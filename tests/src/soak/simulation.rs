@@ -20,6 +20,10 @@ impl Stage for Simulation {
         Place::Background
     }
 
+    fn share(&self) -> u32 {
+        7
+    }
+
     fn run(&mut self, limit: &Limit<'_>) -> Section {
         let mut section = Section::new(&self.name());
         let survey = sim::survey(self.seed..u64::MAX, || limit.is_over());

@@ -40,6 +40,11 @@ pub trait Stage: Send {
     /// What it needs.
     fn place(&self) -> Place;
 
+    /// How much of the time of its place it gets, in proportion to the other stages there.
+    fn share(&self) -> u32 {
+        1
+    }
+
     /// Why it can't run here.
     fn obstacle(&self) -> Option<String> {
         None

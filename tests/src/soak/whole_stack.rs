@@ -34,6 +34,10 @@ impl Stage for WholeStack {
         Place::Background
     }
 
+    fn share(&self) -> u32 {
+        2
+    }
+
     fn obstacle(&self) -> Option<String> {
         let missing = program().is_none_or(|program| !program.is_file());
         missing.then(|| "its program is not built: cargo build --release -p muster-fullstack".to_owned())

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use libtest_mimic::Trial;
+use muster_proto::v1;
 use muster_tests::harness::wait::millis;
 use muster_tests::harness::{Cluster, HarnessError, stamps};
 
@@ -46,7 +47,8 @@ fn workers(cluster: &mut Cluster) -> Played {
     cluster.stamps().never_two("on-workers")?;
     let left = cluster.host(&new.node)?.muster("leave", &["--timeout", "20"])?;
     says(&left, 0, &["has left"])?;
-    a_lost_voter_is_removed(cluster)
+    a_lost_voter_is_removed(cluster)?;
+    of_two_voters_none_leaves(cluster)
 }
 
 /// Whichever member a worker follows: it hears in time of what it has to take over, and a member that is cut off says
@@ -108,4 +110,20 @@ fn a_lost_voter_is_removed(cluster: &mut Cluster) -> Played {
         }
         Err(format!("{} of {} voters; {lost} gone: {is_gone}", status.voters_alive, status.voters))
     })
+}
+
+/// The other one alone is no majority of two: who asks to leave hears it before anything of it ends.
+fn of_two_voters_none_leaves(cluster: &mut Cluster) -> Played {
+    let voter = |status: &v1::ClusterStatus| {
+        let voter = status.nodes.iter().find(|n| n.role == "voter" && n.name != status.leader).cloned();
+        voter.ok_or_else(|| "no voter besides the leader".to_owned())
+    };
+    let before = cluster.api().until(START_TIMEOUT, "two voters", voter)?;
+    let left = cluster.host(&before.name)?.muster("leave", &["--timeout", "5"])?;
+    says(&left, 107, &["one of 2 voters", "join another host"])?;
+    let after = cluster.api().until(START_TIMEOUT, "the node to be as before", voter)?;
+    if (after.session, &after.drain) == (before.session, &None) {
+        return Ok(());
+    }
+    Err(HarnessError::broken(format!("it has session {:?} and drain {:?}", after.session, after.drain)))
 }

@@ -27,6 +27,9 @@ fn drain_of_the_leader(cluster: &mut Cluster) -> Played {
     scene.lead(&old.node, true)?;
     scene.cluster.api().drain(&old.node)?;
     let new = scene.moved(&old, "host drained", PLANNED_LIMIT)?;
+    if scene.cluster.api().leader()? == old.node {
+        return Err(HarnessError::broken("the service moved before the leader had handed over"));
+    }
     let drained = scene.cluster.api().until(DRAIN_TIMEOUT, "the host to be drained", |status| {
         let node = status.nodes.iter().find(|n| n.name == old.node);
         let drain = node.and_then(|n| n.drain.as_ref()).ok_or("no drain is shown")?;

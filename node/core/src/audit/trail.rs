@@ -67,10 +67,10 @@ impl AuditTrail {
     pub(crate) fn push(&mut self, record: AuditRecord) {
         let record = AuditRecord {
             actor: record.actor.clipped(),
-            verb: clipped(&record.verb, MAX_NAME_BYTES),
-            target: clipped(&record.target, MAX_TEXT_BYTES),
-            code: clipped(&record.code, MAX_NAME_BYTES),
-            message: clipped(&record.message, MAX_TEXT_BYTES),
+            verb: clipped(record.verb, MAX_NAME_BYTES),
+            target: clipped(record.target, MAX_TEXT_BYTES),
+            code: clipped(record.code, MAX_NAME_BYTES),
+            message: clipped(record.message, MAX_TEXT_BYTES),
             ..record
         };
         let (ring, most) = self.ring_of(&record);

@@ -30,6 +30,8 @@ pub(super) enum StoreError {
     Event(#[from] serde_json::Error),
     #[error("a line of the audit trail is not readable: {0}")]
     Audit(#[from] prost::DecodeError),
+    #[error("a line of the audit trail could not be written down: {0}")]
+    Encode(#[from] prost::EncodeError),
     #[error("a key has an impossible length")]
     Key,
     #[error("it panicked: {0}")]

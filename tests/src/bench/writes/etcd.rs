@@ -27,6 +27,31 @@ pub(super) fn is_installed() -> bool {
     Path::new(PROGRAM).is_file()
 }
 
+/// What goes over its connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// TLS between members and with clients, with certificates that etcd makes itself.
+    Encrypted,
+    /// Nothing is encrypted: its default.
+    Plain,
+}
+
+impl Wire {
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Encrypted => "https",
+            Self::Plain => "http",
+        }
+    }
+
+    fn args(self) -> &'static [&'static str] {
+        match self {
+            Self::Encrypted => &["--auto-tls", "--peer-auto-tls"],
+            Self::Plain => &[],
+        }
+    }
+}
+
 /// The members. They end when this is dropped, before the cluster whose hosts they use.
 pub(super) struct Etcd {
     members: Vec<Child>,
@@ -34,20 +59,21 @@ pub(super) struct Etcd {
 }
 
 impl Etcd {
-    pub(super) fn start(cluster: &Cluster) -> Result<Self, HarnessError> {
+    pub(super) fn start(cluster: &Cluster, wire: Wire) -> Result<Self, HarnessError> {
+        let scheme = wire.scheme();
         let peers: Vec<String> = cluster
             .hosts()
             .iter()
-            .map(|host| format!("{}=http://{}:{PEER_PORT}", host.name(), host.address()))
+            .map(|host| format!("{}={scheme}://{}:{PEER_PORT}", host.name(), host.address()))
             .collect();
         let mut etcd = Self { members: Vec::new(), endpoints: Vec::new() };
         for host in cluster.hosts() {
             let client = format!("{}:{CLIENT_PORT}", host.address());
             let (client_url, peer_url) =
-                (format!("http://{client}"), format!("http://{}:{PEER_PORT}", host.address()));
+                (format!("{scheme}://{client}"), format!("{scheme}://{}:{PEER_PORT}", host.address()));
             let data = cluster.dir().join(format!("etcd-{}", host.name()));
             let (data, peers) = (data.display().to_string(), peers.join(","));
-            let args = [
+            let mut args = vec![
                 "--name",
                 host.name(),
                 "--data-dir",
@@ -65,6 +91,7 @@ impl Etcd {
                 "--initial-cluster-state",
                 "new",
             ];
+            args.extend(wire.args());
             let log = cluster.dir().join(format!("etcd-{}.log", host.name()));
             let member = tool::spawn_inside(host.namespace(), Path::new(PROGRAM), &args, &log)?;
             etcd.members.push(member);

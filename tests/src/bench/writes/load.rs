@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 
+use super::encrypted;
 use super::target::Target;
 use crate::bench::report::Rate;
 use crate::bench::statistics::Samples;
@@ -27,8 +28,17 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Clients that stand in a namespace.
 pub(super) struct Load {
     runtime: Runtime,
-    /// Who writes to agents; none: the servers want no certificate.
-    operator: Option<Operator>,
+    door: Door,
+}
+
+/// What the servers want of a connection.
+pub(super) enum Door {
+    /// Agents: an operator's certificate.
+    Operator(Operator),
+    /// Encryption.
+    Encrypted,
+    /// Nothing.
+    Plain,
 }
 
 /// When calls are counted.
@@ -39,7 +49,7 @@ struct Window {
 }
 
 impl Load {
-    pub(super) fn new(namespace: &str, operator: Option<Operator>) -> Result<Self, HarnessError> {
+    pub(super) fn new(namespace: &str, door: Door) -> Result<Self, HarnessError> {
         let namespace: Arc<str> = namespace.into();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
@@ -51,7 +61,7 @@ impl Load {
             })
             .build()
             .map_err(HarnessError::io("starting a runtime"))?;
-        Ok(Self { runtime, operator })
+        Ok(Self { runtime, door })
     }
 
     /// A connection that is made at its first use.
@@ -60,10 +70,11 @@ impl Load {
         let made = Endpoint::from_shared(format!("http://{endpoint}"));
         let made = made.map_err(|e| HarnessError::broken(format!("{endpoint}: {e}")))?;
         let settings = made.timeout(CALL_TIMEOUT).tcp_nodelay(true);
-        Ok(match &self.operator {
-            Some(operator) => operator.channel(&settings, endpoint),
-            None => settings.connect_lazy(),
-        })
+        match &self.door {
+            Door::Operator(operator) => Ok(operator.channel(&settings, endpoint)),
+            Door::Encrypted => encrypted::channel(&settings, endpoint),
+            Door::Plain => Ok(settings.connect_lazy()),
+        }
     }
 
     /// Runs something on a thread of the namespace.

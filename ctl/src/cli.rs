@@ -127,6 +127,9 @@ pub enum Verb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Status and last events, drawn anew again and again
+    #[command(after_help = "Examples:\n  musterctl top\n  musterctl top --interval 5s")]
+    Top(TopArgs),
     /// What happened, and what is happening
     Events(EventsArgs),
     /// Who did what: every change and every refusal, from where, and the outcome
@@ -230,6 +233,14 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "N", conflicts_with_all = ["lose", "lose_zone"],
           value_parser = clap::value_parser!(u32).range(1..))]
     pub survive: Option<u32>,
+}
+
+/// `top …`
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// How long a picture stays
+    #[arg(long, default_value = "1s", value_name = "DURATION", value_parser = parse_duration)]
+    pub interval: Duration,
 }
 
 /// `events …`

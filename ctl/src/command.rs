@@ -33,6 +33,7 @@ mod service;
 mod status;
 mod template;
 mod token;
+mod top;
 mod user;
 mod wait;
 
@@ -130,6 +131,7 @@ async fn dispatch(cli: Cli, out: Printer, writes: Rc<Cell<WriteState>>) -> Resul
         Verb::Failover(args) => placing::failover(run, args).await,
         Verb::Simulate(args) => placing::simulate(run, args).await,
         Verb::Rebalance { dry_run } => placing::rebalance(run, dry_run).await,
+        Verb::Top(args) => top::top(run, args).await,
         Verb::Events(args) => events::events(run, args).await,
         Verb::Audit(args) => audit::audit(run, args).await,
         Verb::Wait(args) => wait::wait(run, &args).await,

@@ -35,7 +35,7 @@ pub enum Failure {
         endpoint: String,
     },
     /// The time was over.
-    #[error("timed out after {}, still waiting for {}", when::span(when::as_ms(*.limit)), .waiting_for.join("; "))]
+    #[error("timed out after {}, still waiting for {}", when::limit(when::as_ms(*.limit)), .waiting_for.join("; "))]
     TimedOut {
         /// How long was waited.
         limit: Duration,

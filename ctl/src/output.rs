@@ -79,7 +79,8 @@ impl Printer {
         !self.is_structured() && io::stdin().is_terminal() && io::stderr().is_terminal()
     }
 
-    fn screen(&self) -> Screen {
+    /// For what is drawn and not printed.
+    pub fn screen(&self) -> Screen {
         Screen { wide: self.format == Format::Wide, colour: self.colour, now_ms: clock::wall_ms() }
     }
 

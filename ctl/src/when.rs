@@ -82,6 +82,15 @@ pub fn span(ms: u64) -> String {
     }
 }
 
+/// A limit that somebody set: seconds with their tenths, where [`span`] would leave them out.
+#[must_use]
+pub fn limit(ms: u64) -> String {
+    match (ms / 1000, ms % 1000 / 100) {
+        (1..10, 1..) => format!("{}.{} s", ms / 1000, ms % 1000 / 100),
+        _ => span(ms),
+    }
+}
+
 /// A duration as it is typed: numbers with units, such as `500ms`, `30s`, `1h30m`, `2d`.
 ///
 /// # Errors
@@ -161,6 +170,7 @@ mod tests {
         assert_eq!(relative(3_700_000, 0), "in 61 min");
         assert_eq!(span(90_000_000), "25 h");
         assert_eq!(span(400_000_000), "4 d");
+        assert_eq!((limit(1_500), limit(2_000), limit(30_000)), ("1.5 s".into(), "2 s".into(), "30 s".into()));
     }
 
     #[test]

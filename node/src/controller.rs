@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::acks::Acks;
 use crate::clock;
+use crate::cluster_clock::ClusterClock;
 use crate::handles::Healths;
 use crate::peers::Peers;
 use crate::proposer::Proposer;
@@ -91,6 +92,7 @@ struct Controller {
     state: watch::Receiver<Arc<State>>,
     healths: watch::Sender<Healths>,
     news: mpsc::Sender<News>,
+    time: ClusterClock,
 }
 
 /// What lives as long as one leadership.
@@ -115,7 +117,8 @@ pub async fn run(options: Options, stop: CancellationToken) {
     let Options { me, raft, proposer, peers, acks, state, mut fenced, healths } = options;
     let (news, mut heard) = mpsc::channel(NEWS_QUEUE);
     let mut leadership = raft.leadership();
-    let controller = Controller { me, raft, proposer, peers, acks, state, healths, news };
+    let time = ClusterClock::default();
+    let controller = Controller { me, raft, proposer, peers, acks, state, healths, news, time };
     loop {
         if leadership.now().role == Role::Leader {
             tracing::info!(term = leadership.now().term, "this node leads");
@@ -180,7 +183,7 @@ impl Controller {
 
     fn next_wakeup(&self, leading: &Leading, state: &State) -> Duration {
         let detector = leading.detector.next_wakeup(clock::host_now());
-        let replan = leading.replan_at.map_or(LONGEST_WAIT, |at| at.since(clock::wall_now().max(state.now)));
+        let replan = leading.replan_at.map_or(LONGEST_WAIT, |at| at.since(self.time.now(state.now)));
         detector.min(replan.max(Duration::from_millis(1))).min(LONGEST_WAIT)
     }
 

@@ -7,6 +7,7 @@ pub mod agent;
 pub mod api;
 mod blocking;
 pub mod clock;
+pub mod cluster_clock;
 pub mod command;
 pub mod config;
 pub mod controller;

@@ -108,7 +108,10 @@ pub enum NodeError {
     #[error("the system gave no randomness: {0}")]
     Random(#[from] getrandom::Error),
     /// Raft ended underneath.
-    #[error("the agent ends because its log does: {0}")]
+    #[error(
+        "the agent ends because its log does: {0}. Free space on, or mend, the disk of its data directory and start it \
+         again: what was acknowledged is kept"
+    )]
     RaftStopped(String),
 }
 

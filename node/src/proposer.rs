@@ -17,6 +17,7 @@ use muster_proto::v1;
 use tokio::sync::watch;
 
 use crate::clock;
+use crate::cluster_clock::ClusterClock;
 use crate::numbers::{Number, Numbers};
 use crate::peers::{Peers, sender};
 use crate::raft::{LeadershipWatch, ProposeError, RaftHandle};
@@ -28,6 +29,8 @@ pub const SUBMIT_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 /// How long one forwarded try may take.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(3);
+/// The same for a node outside Raft: it asks one voter after the other, and a frozen one must not hold up a planned move.
+const VOTER_TIMEOUT: Duration = Duration::from_secs(1);
 /// The field number of `Proposal.stamp_ms`, as a varint field's tag.
 const STAMP_TAG: u8 = 1 << 3;
 
@@ -41,6 +44,8 @@ pub struct Proposer {
     /// This agent as a client: its commands are idempotent by themselves, so they carry no number.
     actor: Actor,
     numbers: Numbers,
+    /// Stamps what this node proposes as the leader.
+    time: Arc<ClusterClock>,
 }
 
 /// What one try came to.
@@ -59,7 +64,7 @@ impl Proposer {
         peers: Peers,
         state: watch::Receiver<Arc<State>>,
     ) -> Self {
-        Self { me, raft, peers, state, actor: Actor::agent(name), numbers: Numbers::default() }
+        Self { me, raft, peers, state, actor: Actor::agent(name), numbers: Numbers::default(), time: Arc::default() }
     }
 
     /// Submits a command for somebody, with a request id of theirs; without one it gets one of this agent's, so that
@@ -102,7 +107,8 @@ impl Proposer {
     /// # Errors
     /// When this node is not the leader, or Raft could not take it.
     pub async fn propose_here(&self, encoded: &Bytes) -> Result<Result<Reply, Refusal>, ProposeError> {
-        let applied = self.raft.propose(stamped(encoded, clock::wall_now())).await?;
+        let stamp = self.time.now(self.state.borrow().now);
+        let applied = self.raft.propose(stamped(encoded, stamp)).await?;
         let reply = applied.reply::<Result<Reply, Refusal>>();
         Ok(reply.map_or_else(|| Ok(Reply::default()), |r| (*r).clone()))
     }
@@ -141,11 +147,15 @@ impl Proposer {
             Ok(client) => client,
             Err(error) => return Try::Again(error.to_string()),
         };
-        let sender = sender(&self.state.borrow(), self.me);
+        let (sender, limit) = {
+            let state = self.state.borrow();
+            let limit = if state.is_in_raft(self.me) { FORWARD_TIMEOUT } else { VOTER_TIMEOUT };
+            (sender(&state, self.me), limit)
+        };
         let request = v1::ForwardRequest { sender: Some(sender), proposal: encoded.clone() };
         let mut leadership = self.raft.leadership();
         let answer = tokio::select! {
-            answer = tokio::time::timeout(FORWARD_TIMEOUT, client.forward(request)) => answer,
+            answer = tokio::time::timeout(limit, client.forward(request)) => answer,
             // The one that was asked may be gone for good; its successor is asked the same again.
             () = other_leader(&mut leadership, node) => {
                 self.peers.failed(node);
@@ -163,7 +173,7 @@ impl Proposer {
             }
             Err(_) => {
                 self.peers.failed(node);
-                Try::Again(format!("node #{node} did not answer within {} s", FORWARD_TIMEOUT.as_secs()))
+                Try::Again(format!("node #{node} did not answer within {} s", limit.as_secs()))
             }
         }
     }

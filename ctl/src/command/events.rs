@@ -72,7 +72,7 @@ async fn print(run: &mut Run, request: pb::WatchRequest) -> Result<u64, Failure>
 }
 
 /// The next event. Only following may take for ever.
-async fn next(
+pub(super) async fn next(
     run: &mut Run,
     stream: &mut crate::client::EventStream,
     follow: bool,

@@ -39,7 +39,7 @@ pub async fn status(run: &mut Run, check: bool) -> Result<Exit, Failure> {
 }
 
 /// The status of the cluster, or else of the asked agent and why it is only that.
-async fn look(run: &mut Run) -> Result<(pb::ClusterStatus, Option<Failure>), Failure> {
+pub(super) async fn look(run: &mut Run) -> Result<(pb::ClusterStatus, Option<Failure>), Failure> {
     if run.stale {
         return Ok((run.status().await?, None));
     }

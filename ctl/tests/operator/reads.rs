@@ -137,6 +137,14 @@ fn without_a_quorum_status_shows_one_agents_own_copy_and_ends_with_106() {
 }
 
 #[test]
+fn a_live_view_needs_a_terminal() {
+    let fake = Fake::start();
+    let ended = fake.ctl(&["top"]).expect(64);
+    assert_eq!(ended.stdout, "");
+    assert!(ended.stderr.contains("'musterctl status' prints once"), "{}", ended.stderr);
+}
+
+#[test]
 fn empty_states_say_what_to_do() {
     let fake = Fake::start();
     fake.scene().status.services.clear();

@@ -122,8 +122,9 @@ impl Init {
                 Err(_) => return 1,
             }
         };
-        self.kill_the_rest();
+        // First the log: what is killed then is all that is left in the namespace, who writes it too.
         let log_dropped_bytes = self.log_dropped_bytes + self.log.take().map_or(0, LogRelay::finish);
+        self.kill_the_rest();
         self.tell(&FromInit::Exited { how, log_dropped_bytes });
         0
     }
@@ -169,7 +170,7 @@ impl Init {
         }
         self.main = Some(pid);
         if let (Some(spec), Some((reading, _))) = (&self.launch.spec.log, output) {
-            // A log that can't be written does not stop a task: its output is lost, its writes get EPIPE.
+            // Without a process for its log a task runs all the same: its output is lost, its writes get EPIPE.
             self.log = LogRelay::start(spec, reading).ok();
         }
         Ok(())
@@ -278,11 +279,7 @@ impl Init {
             // As PID 1 this means: everything else in the namespace.
             let _nobody = kill(Pid::from_raw(-1), Signal::SIGKILL);
         }
-        while !matches!(waitpid(None, None), Err(Errno::ECHILD)) {
-            if let Some(log) = &mut self.log {
-                log.relay();
-            }
-        }
+        while !matches!(waitpid(None, None), Err(Errno::ECHILD)) {}
         for check in self.checks.drain(..).collect::<Vec<_>>() {
             self.tell(&FromInit::Checked { id: check.id, how: None });
         }

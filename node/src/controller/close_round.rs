@@ -62,7 +62,7 @@ impl Controller {
                 }
             }
             Request::Close(proof) => {
-                let plan = muster_core::scheduler::plan_after_loss(state, proof.session, now(state));
+                let plan = muster_core::scheduler::plan_after_loss(state, proof.session, self.time.now(state.now));
                 tracing::info!(session = %proof.session, steps = plan.actions.len(), "closing an expired session");
                 let close = CloseSession {
                     session: proof.session,
@@ -142,7 +142,7 @@ impl Controller {
             return;
         }
         leading.fenced_at.insert(session, now_monotonic);
-        let plan = muster_core::scheduler::plan_after_loss(state, session, now(state));
+        let plan = muster_core::scheduler::plan_after_loss(state, session, self.time.now(state.now));
         self.propose(Proposed::Fenced(session), Command::Fenced { session, plan });
     }
 
@@ -202,11 +202,6 @@ impl Leading {
             }
         }
     }
-}
-
-/// The leader's stamp for planning: the wall clock, but never before what is applied.
-pub(super) fn now(state: &State) -> muster_core::time::Stamp {
-    clock::wall_now().max(state.now)
 }
 
 fn age_reports(reply: &v1::LeaseAgesReply) -> AgeReports {

@@ -6,6 +6,8 @@ use muster_core::time::Stamp;
 use muster_proto::v1;
 use muster_tls::{Authority, Certificate, CertificateError, Identity, Subject, Trust};
 
+use crate::clock;
+
 /// Why a certificate could not be signed here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssueError {
@@ -65,7 +67,9 @@ pub fn issue(
     let authority = state.signing_authority().filter(|a| !a.key.0.is_empty()).ok_or(IssueError::NoKey)?;
     let trust = trust_of(state)?.ok_or(IssueError::NoKey)?;
     let signer = Authority::from_der(&authority.key.0, &authority.certificate)?;
-    let identity = Identity { cluster: trust.cluster(), subject, certificate, begins: state.now, ends };
+    // The cluster's time is ahead after a leader whose wall clock was; nobody may have to wait for it to come.
+    let begins = state.now.min(clock::wall_now());
+    let identity = Identity { cluster: trust.cluster(), subject, certificate, begins, ends };
     let mut chain = vec![signer.sign(request, &identity)?];
     chain.extend(shown_above(state)?);
     Ok(Issued { chain, trust })

@@ -308,9 +308,11 @@ impl Writer {
                 Some(done)
             }
             Err(error) => {
-                tracing::warn!(%error, "the history failed and is begun anew");
+                tracing::warn!(%error, "the history failed and is opened anew");
                 store.abandon();
-                store::set_aside(&self.directory);
+                if !error.is_no_space() {
+                    store::set_aside(&self.directory);
+                }
                 self.store = Store::open(&self.directory, self.kept_events);
                 None
             }

@@ -158,7 +158,7 @@ async fn certificates_out_of_time_or_of_another_ca_get_no_connection() {
     let ours = muster_tls::Trust::new(CLUSTER, vec![solo.authority.certificate().clone()]);
     let cases = [
         ("expired", solo::between(&solo.authority, user(), 5, ago(48), ago(24))),
-        ("not_yet_valid", solo::between(&solo.authority, user(), 5, later(24), later(48))),
+        ("not_yet_valid", solo::between(&solo.authority, user(), 5, later(48), later(72))),
         ("untrusted", of_impostor.trusting(ours).unwrap()),
     ];
     for (reason, credentials) in cases {

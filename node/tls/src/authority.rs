@@ -18,8 +18,11 @@ use crate::request::KeyPair;
 
 /// How long a CA lives. It can be replaced at any time by one command.
 pub const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
-/// How far clocks may differ: certificates hold from a little before they are made.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(300);
+/// How far clocks may differ at least, and at most: certificates hold from before they are made, by as much as they hold
+/// after it within these limits. A clock that is an hour off must keep nobody out, and one in the past proves nothing here:
+/// which certificate is the newer one is told by its number.
+const CLOCK_TOLERANCE: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(300)..=Duration::from_secs(24 * 3600);
 
 /// A CA with its key.
 #[derive(Debug)]
@@ -152,7 +155,9 @@ fn name(common: &str, cluster: ClusterId) -> DistinguishedName {
 }
 
 fn life(begins: Stamp, ends: Stamp) -> Result<(OffsetDateTime, OffsetDateTime), CertificateError> {
-    let tolerance = u64::try_from(CLOCK_TOLERANCE.as_millis()).unwrap_or_default();
+    let life = Duration::from_millis(ends.0.saturating_sub(begins.0));
+    let tolerance = life.clamp(*CLOCK_TOLERANCE.start(), *CLOCK_TOLERANCE.end());
+    let tolerance = u64::try_from(tolerance.as_millis()).unwrap_or_default();
     let date = |ms: u64| {
         let seconds = i64::try_from(ms / 1000).map_err(CertificateError::not_made)?;
         OffsetDateTime::from_unix_timestamp(seconds).map_err(CertificateError::not_made)

@@ -42,7 +42,7 @@ const MS: u64 = 1_000_000;
 
 /// Waits until the task stamps no more, and fails unless its last stamp is before the lease's end: at most a
 /// TTL after `no_renewal_since_ns`.
-fn dies_in_time(host: &Host, file: &str, pid: i32, no_renewal_since_ns: u64) -> TestResult {
+pub fn dies_in_time(host: &Host, file: &str, pid: i32, no_renewal_since_ns: u64) -> TestResult {
     eventually("the task is dead", || (!runs(pid)).then_some(()))?;
     let last_ns = last_stamp_ns(&host.path(file)).ok_or("no stamp")?;
     let late_ns = last_ns.saturating_sub(no_renewal_since_ns + u64::from(TTL_MS) * MS);

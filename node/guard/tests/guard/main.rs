@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "these tests start real processes and wait in real time")]
 
+mod disk;
 mod ending;
 mod harness;
 mod starting;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The figures of one test are spoiled by the load of another.
     arguments.test_threads.get_or_insert(1);
-    let trials: Vec<Trial> =
-        [starting::trials(), ending::trials(), upgrading::trials()].into_iter().flatten().collect();
+    let all = [starting::trials(), ending::trials(), disk::trials(), upgrading::trials()];
+    let trials: Vec<Trial> = all.into_iter().flatten().collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

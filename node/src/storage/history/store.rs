@@ -1,6 +1,7 @@
 //! The sled store of the history, used by one thread only.
 
 use std::fs;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -38,6 +39,13 @@ pub(super) enum StoreError {
     Panicked(String),
 }
 
+impl StoreError {
+    /// Whether the store itself is sound, but has no room.
+    pub(super) fn is_no_space(&self) -> bool {
+        matches!(self, Self::Sled(sled::Error::Io(error)) if error.kind() == io::ErrorKind::StorageFull)
+    }
+}
+
 /// The open store.
 pub(super) struct Store {
     database: sled::Db,
@@ -56,6 +64,10 @@ impl Store {
         for _ in 0..2 {
             match survive(|| Self::try_open(directory, kept)) {
                 Ok(store) => return Some(store),
+                Err(error) if error.is_no_space() => {
+                    tracing::warn!(%error, "no history is kept until the agent is started with more space");
+                    return None;
+                }
                 Err(error) => {
                     tracing::warn!(%error, "the history cannot be read and is begun anew");
                     set_aside(directory);
@@ -214,7 +226,7 @@ pub(super) fn set_aside(directory: &Path) {
     }
 }
 
-fn remove(path: &Path) -> std::io::Result<()> {
+fn remove(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path),
         Ok(_) => fs::remove_file(path),

@@ -170,7 +170,10 @@ mod tests {
         assert_eq!(relative(3_700_000, 0), "in 61 min");
         assert_eq!(span(90_000_000), "25 h");
         assert_eq!(span(400_000_000), "4 d");
-        assert_eq!((limit(1_500), limit(2_000), limit(30_000)), ("1.5 s".into(), "2 s".into(), "30 s".into()));
+        assert_eq!(
+            (limit(1_500), limit(2_000), limit(30_000)),
+            ("1.5 s".into(), "2 s".into(), "30 s".into())
+        );
     }
 
     #[test]

@@ -64,7 +64,15 @@ impl Proposer {
         peers: Peers,
         state: watch::Receiver<Arc<State>>,
     ) -> Self {
-        Self { me, raft, peers, state, actor: Actor::agent(name), numbers: Numbers::default(), time: Arc::default() }
+        Self {
+            me,
+            raft,
+            peers,
+            state,
+            actor: Actor::agent(name),
+            numbers: Numbers::default(),
+            time: Arc::default(),
+        }
     }
 
     /// Submits a command for somebody, with a request id of theirs; without one it gets one of this agent's, so that

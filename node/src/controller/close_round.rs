@@ -62,7 +62,8 @@ impl Controller {
                 }
             }
             Request::Close(proof) => {
-                let plan = muster_core::scheduler::plan_after_loss(state, proof.session, self.time.now(state.now));
+                let plan =
+                    muster_core::scheduler::plan_after_loss(state, proof.session, self.time.now(state.now));
                 tracing::info!(session = %proof.session, steps = plan.actions.len(), "closing an expired session");
                 let close = CloseSession {
                     session: proof.session,

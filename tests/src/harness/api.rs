@@ -155,6 +155,8 @@ impl Api {
 /// Whether asking another agent can't change the answer: it is a refusal, not an obstacle.
 #[must_use]
 pub fn is_final(status: &Status) -> bool {
-    let exit = status.metadata().get("muster-exit").and_then(|v| v.to_str().ok());
-    !matches!(exit, None | Some("69" | "75" | "106" | "124"))
+    let told = |key: &str| status.metadata().get(key).and_then(|v| v.to_str().ok());
+    let exit = told("muster-exit");
+    // A worker passes nothing on (MU2034): the next agent may.
+    !matches!(exit, None | Some("69" | "75" | "106" | "124")) && told("muster-code") != Some("MU2034")
 }

@@ -69,7 +69,9 @@ fn an_init_never_waits_for_the_disk() -> TestResult {
     let spec = logged(shell("while :; do echo output; sleep 0.01; done"), &host.path("out.log"));
     let order = host.order("web", 3, Binding::Free, spec);
     host.start_task(order)?;
-    eventually("the log is written", || std::fs::metadata(host.path("out.log")).ok().filter(|m| m.len() > 0))?;
+    eventually("the log is written", || {
+        std::fs::metadata(host.path("out.log")).ok().filter(|m| m.len() > 0)
+    })?;
     let inits = descendants(host.pid(), "muster-init");
     assert_eq!(inits.len(), 1);
     let threads = std::fs::read_dir(format!("/proc/{}/task", inits[0]))?.count();

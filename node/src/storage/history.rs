@@ -13,14 +13,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use muster_core::audit::AuditRecord as Line;
 use muster_proto::v1::AuditRecord;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use self::store::Store;
+use crate::clock;
 
 /// The name of the thread that owns the store.
 const THREAD_NAME: &str = "muster-history";
@@ -271,8 +273,8 @@ impl Writer {
     fn next(&mut self, queue: &Receiver<Request>) -> Option<Request> {
         loop {
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len();
-            let due = *self.lines_due.get_or_insert_with(|| Instant::now() + LINES_WAIT);
-            let left = due.saturating_duration_since(Instant::now());
+            let due = *self.lines_due.get_or_insert_with(|| clock::monotonic() + LINES_WAIT);
+            let left = due.saturating_duration_since(clock::monotonic());
             if waiting == 0 {
                 self.lines_due = None;
                 return queue.recv().ok();

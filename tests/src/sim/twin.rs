@@ -89,7 +89,7 @@ impl Twin {
             entry => (0, self.command(entry)),
         };
         // A refusal is an answer like any other: what counts is the state after it.
-        let _ = self.state.apply(at, &proposal(client, command)).reply;
+        let _answer = self.state.apply(at, &proposal(client, command)).reply;
     }
 
     fn open(&self, node: NodeId) -> Command {

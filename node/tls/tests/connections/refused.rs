@@ -25,10 +25,12 @@ async fn refusal(server: &Server, credentials: Credentials) -> CertificateError 
 async fn a_certificate_out_of_its_time() {
     let scene = Scene::new();
     let server = server(&scene).await;
-    let (yesterday, tomorrow) = (Stamp(now().0 - 86_400_000), now().plus(DAY));
+    let yesterday = Stamp(now().0 - 86_400_000);
+    // It holds from a day before it begins.
+    let after_tomorrow = now().plus(2 * DAY);
     let old = scene.credentials_between(node(2), 2, Stamp(0), yesterday);
     assert_eq!(refusal(&server, old).await, CertificateError::Expired);
-    let future = scene.credentials_between(node(2), 2, tomorrow, tomorrow.plus(DAY));
+    let future = scene.credentials_between(node(2), 2, after_tomorrow, after_tomorrow.plus(DAY));
     assert_eq!(refusal(&server, future).await, CertificateError::NotYetValid);
 }
 

@@ -134,12 +134,12 @@ fn status_time(
     let (namespace, program) =
         (cluster.network().switch(), cluster.binaries().musterctl.display().to_string());
     let endpoints: Vec<String> = cluster.hosts().iter().map(Host::endpoint).collect();
-    let stop = stop.clone();
+    let (stop, context) = (stop.clone(), cluster.context().display().to_string());
     // A thread of its own, since it stays in the namespace that it enters.
     let measured = std::thread::spawn(move || {
         network::enter(&namespace)?;
         let mut line: Vec<&str> = endpoints.iter().flat_map(|e| ["--endpoint", e]).collect();
-        line.push("status");
+        line.extend(["--context", &context, "status"]);
         let mut samples = Samples::default();
         for _ in 0..runs {
             stop.check()?;

@@ -24,13 +24,13 @@ impl Fault for GuardReloaded {
             host.reload_guard()?;
             crate::harness::wait::pass(GUARD_PAUSE);
         }
-        let heal = Box::new(move |cluster: &mut Cluster| {
-            let after: Vec<_> = cluster.hosts().iter().map(crate::harness::Host::guard_pid).collect();
-            if after == before {
-                return Ok(());
-            }
-            Err(HarnessError::broken(format!("guards were {before:?} and are {after:?} after an upgrade")))
-        });
+        // At once: a second fault may take a host and its guard.
+        let after: Vec<_> = scene.cluster.hosts().iter().map(crate::harness::Host::guard_pid).collect();
+        if after != before {
+            let told = format!("guards were {before:?} and are {after:?} after an upgrade");
+            return Err(HarnessError::broken(told));
+        }
+        let heal = Box::new(|_: &mut Cluster| Ok(()));
         let told = "every guard executes its binary anew".to_owned();
         Ok(Injury { told, lasts: span_ms(rng, 500, 2_000), cost: Cost::nothing(), heal })
     }

@@ -137,40 +137,30 @@ async fn follow_one(
     since: MembershipId,
 ) -> Ended {
     let mut was_heard = false;
-    let followed = listen(peers, address, sender, replica, me, since, &mut was_heard).await;
-    let why = followed.err().unwrap_or_else(|| "this node is in Raft now".to_owned());
-    Ended { why, was_heard }
-}
-
-async fn listen(
-    peers: &Peers,
-    address: &str,
-    sender: &v1::Sender,
-    replica: &mut NodeReplica,
-    me: NodeId,
-    since: MembershipId,
-    was_heard: &mut bool,
-) -> Result<(), String> {
-    let channel = peers.dial(address).map_err(|error| error.to_string())?;
-    let mut link: NodeLinkClient<Channel> =
-        NodeLinkClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let after_revision = replica.state().revision.0;
-    let request = v1::FollowRequest { sender: Some(sender.clone()), after_revision };
-    let asked = tokio::time::timeout(silence(replica.state()), link.follow(request)).await;
-    let answer = asked.map_err(|_| "no answer".to_owned())?;
-    let mut stream = answer.map_err(|status| status.message().to_owned())?.into_inner();
-    let mut reader = StateReader::new();
-    loop {
-        let said = tokio::time::timeout(silence(replica.state()), stream.message()).await;
-        let said = said.map_err(|_| "the stream fell silent".to_owned())?;
-        let item = said.map_err(|status| status.message().to_owned())?;
-        let item = item.ok_or_else(|| "the stream ended".to_owned())?;
-        *was_heard |= matches!(item.item, Some(v1::follow_item::Item::Alive(_)));
-        take(item, &mut reader, replica)?;
-        if replica.state().is_in_raft(me) && replica.state().membership.id >= since {
-            return Ok(());
+    let listen = async {
+        let channel = peers.dial(address).map_err(|error| error.to_string())?;
+        let mut link: NodeLinkClient<Channel> =
+            NodeLinkClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+        let after_revision = replica.state().revision.0;
+        let request = v1::FollowRequest { sender: Some(sender.clone()), after_revision };
+        let asked = tokio::time::timeout(silence(replica.state()), link.follow(request)).await;
+        let answer = asked.map_err(|_| "no answer".to_owned())?;
+        let mut stream = answer.map_err(|status| status.message().to_owned())?.into_inner();
+        let mut reader = StateReader::new();
+        loop {
+            let said = tokio::time::timeout(silence(replica.state()), stream.message()).await;
+            let said = said.map_err(|_| "the stream fell silent".to_owned())?;
+            let item = said.map_err(|status| status.message().to_owned())?;
+            let item = item.ok_or_else(|| "the stream ended".to_owned())?;
+            was_heard |= matches!(item.item, Some(v1::follow_item::Item::Alive(_)));
+            take(item, &mut reader, replica)?;
+            if replica.state().is_in_raft(me) && replica.state().membership.id >= since {
+                return Ok::<(), String>(());
+            }
         }
-    }
+    };
+    let why = listen.await.err().unwrap_or_else(|| "this node is in Raft now".to_owned());
+    Ended { why, was_heard }
 }
 
 fn take(item: v1::FollowItem, reader: &mut StateReader, replica: &mut NodeReplica) -> Result<(), String> {

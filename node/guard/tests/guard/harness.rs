@@ -1,25 +1,21 @@
-//! A guard in a process of its own, a voter in a thread, and a look at processes from outside.
+//! A guard in a process of its own, and a look at processes from outside.
 
-use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::{Failed, Trial};
-use muster_core::id::{BootId, ClusterId, Generation, Incarnation, MembershipId, NodeId, Revision};
+use muster_core::id::{ClusterId, Generation, Incarnation, NodeId};
 use muster_core::id::{ServiceName, SessionId, SlotId, TaskName};
-use muster_core::lease::{Ack, Answer, Closed, Grant, Membership, Tenure, VoterAddresses, VoterList};
+use muster_core::lease::{Grant, Tenure};
 use muster_guard::client::{Client, ClientError};
-use muster_guard::datagram::{self, DATAGRAM_BYTES_MAX, FromGuard};
 use muster_guard::key::SessionKey;
 use muster_guard::protocol::{
     Binding, ClientRole, Event, LeasePhase, Prepared, Refusal, Reply, Request, SessionGrant, StartTask,
     TaskSpec,
 };
+
+use crate::voter::Voter;
 
 /// How long anything may take that is not measured.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -120,118 +116,6 @@ pub fn descendants(parent: i32, name: &str) -> Vec<i32> {
         }
     }
     found
-}
-
-/// A voter that acks, or doesn't.
-pub struct Voter {
-    pub address: SocketAddr,
-    pub acks: Arc<AtomicBool>,
-    /// Answers `Closed` to everything.
-    pub closed: Arc<AtomicBool>,
-    pub release: Arc<AtomicBool>,
-    pub heartbeats: Arc<AtomicU64>,
-    pub fenced: Arc<AtomicU64>,
-    pub agent_present: Arc<AtomicBool>,
-    keys: Arc<Mutex<BTreeMap<SessionId, SessionKey>>>,
-    end: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Voter {
-    pub fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
-        let flag = |value| Arc::new(AtomicBool::new(value));
-        let mut voter = Self {
-            address: socket.local_addr().expect("bound"),
-            acks: flag(true),
-            closed: flag(false),
-            release: flag(false),
-            heartbeats: Arc::default(),
-            fenced: Arc::default(),
-            agent_present: flag(false),
-            keys: Arc::default(),
-            end: flag(false),
-            thread: None,
-        };
-        let shared = voter.share();
-        voter.thread = Some(std::thread::spawn(move || shared.serve(&socket)));
-        voter
-    }
-
-    fn share(&self) -> Self {
-        Self {
-            address: self.address,
-            acks: Arc::clone(&self.acks),
-            closed: Arc::clone(&self.closed),
-            release: Arc::clone(&self.release),
-            heartbeats: Arc::clone(&self.heartbeats),
-            fenced: Arc::clone(&self.fenced),
-            agent_present: Arc::clone(&self.agent_present),
-            keys: Arc::clone(&self.keys),
-            end: Arc::clone(&self.end),
-            thread: None,
-        }
-    }
-
-    fn serve(&self, socket: &UdpSocket) {
-        let mut buffer = [0; DATAGRAM_BYTES_MAX];
-        while !self.end.load(Ordering::Relaxed) {
-            let Ok((length, from)) = socket.recv_from(&mut buffer) else { continue };
-            let datagram = &buffer[..length];
-            let header = datagram::Header::read(datagram).expect("only guards send here");
-            let key = self.keys.lock().expect("not poisoned").get(&header.session).cloned();
-            let Some(key) = key else { continue };
-            let answer = match datagram::open_from_guard(datagram, &key).expect("the key is right") {
-                FromGuard::Heartbeat(heartbeat) => {
-                    self.heartbeats.fetch_add(1, Ordering::Relaxed);
-                    self.agent_present.store(heartbeat.agent_present, Ordering::Relaxed);
-                    if self.closed.load(Ordering::Relaxed) {
-                        Answer::Closed(Closed { tenure: heartbeat.tenure, voter: NodeId(1) })
-                    } else if self.acks.load(Ordering::Relaxed) {
-                        Answer::Ack(Ack {
-                            tenure: heartbeat.tenure,
-                            voter: NodeId(1),
-                            boot: BootId(1),
-                            seq: heartbeat.seq,
-                            list_version: self.list().version(),
-                            list: None,
-                            release: self.release.load(Ordering::Relaxed),
-                        })
-                    } else {
-                        continue;
-                    }
-                }
-                FromGuard::Fenced(fenced) => {
-                    self.fenced.fetch_add(1, Ordering::Relaxed);
-                    if !self.closed.load(Ordering::Relaxed) {
-                        continue;
-                    }
-                    Answer::Closed(Closed { tenure: fenced.tenure, voter: NodeId(1) })
-                }
-            };
-            let mut reply = [0; DATAGRAM_BYTES_MAX];
-            let length = datagram::encode_answer(&answer, &key, &mut reply);
-            socket.send_to(&reply[..length], from).expect("loopback");
-        }
-    }
-
-    pub fn list(&self) -> VoterList {
-        VoterList {
-            membership: Membership::uniform(MembershipId(1), [NodeId(1)]),
-            addresses_revision: Revision(1),
-            voters: vec![VoterAddresses { node: NodeId(1), addresses: vec![self.address] }],
-        }
-    }
-}
-
-impl Drop for Voter {
-    fn drop(&mut self) {
-        if let Some(thread) = self.thread.take() {
-            self.end.store(true, Ordering::Relaxed);
-            thread.join().expect("the voter's thread ends");
-        }
-    }
 }
 
 /// A guard, its directories and the connection of an agent.

@@ -7,6 +7,7 @@ mod ending;
 mod harness;
 mod starting;
 mod upgrading;
+mod voter;
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
 //! The first process of a task: PID 1 of its namespace, always Muster's own code (LEASES.md R4).
 //!
-//! It keeps the guard's user, dies with the shim, starts the command, reaps, forwards signals, moves the task's
-//! output to its log and runs health checks inside the namespaces. When the command ends, everything that it
-//! left behind is killed; when the init itself is killed, the kernel kills the rest of the namespace.
+//! It keeps the guard's user and priority, dies with the shim, starts the command, reaps, forwards signals, and
+//! runs health checks inside the namespaces. When the command ends, everything that it left behind is killed; when
+//! the init itself is killed, the kernel kills the rest of the namespace, and needs the init's turn on a CPU for it.
 
 pub(crate) mod child;
 pub(crate) mod identity;
@@ -26,7 +26,7 @@ use crate::memory;
 use crate::protocol::ExitHow;
 use crate::stray;
 use child::{Command, Failure};
-use log::LogRelay;
+use log::LogProcess;
 
 const WIRE_FD: i32 = 3;
 const LIFE_FD: i32 = 4;
@@ -56,8 +56,7 @@ struct Init {
     life: OwnedFd,
     signals: SignalFd,
     main: Option<Pid>,
-    log: Option<LogRelay>,
-    log_dropped_bytes: u64,
+    log: Option<LogProcess>,
     checks: Vec<Check>,
 }
 
@@ -85,22 +84,13 @@ impl Init {
         mask.add(Signal::SIGCHLD);
         let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
         SigSet::all().thread_set_mask()?;
-        kernel::set_ordinary_priority(launch.ordinary.nice)?;
+        kernel::keep_priority_from_children()?;
         match launch.isolation {
             Isolation::Namespaces => {}
             Isolation::UserNamespace => namespace::map_identity(uid, gid)?,
             Isolation::Nothing => nix::sys::prctl::set_child_subreaper(true)?,
         }
-        Ok(Self {
-            launch,
-            wire,
-            life,
-            signals,
-            main: None,
-            log: None,
-            log_dropped_bytes: 0,
-            checks: Vec::new(),
-        })
+        Ok(Self { launch, wire, life, signals, main: None, log: None, checks: Vec::new() })
     }
 
     fn live(&mut self) -> i32 {
@@ -123,7 +113,7 @@ impl Init {
             }
         };
         // First the log: what is killed then is all that is left in the namespace, who writes it too.
-        let log_dropped_bytes = self.log_dropped_bytes + self.log.take().map_or(0, LogRelay::finish);
+        let log_dropped_bytes = self.log.take().map_or(0, LogProcess::finish);
         self.kill_the_rest();
         self.tell(&FromInit::Exited { how, log_dropped_bytes });
         0
@@ -171,28 +161,21 @@ impl Init {
         self.main = Some(pid);
         if let (Some(spec), Some((reading, _))) = (&self.launch.spec.log, output) {
             // Without a process for its log a task runs all the same: its output is lost, its writes get EPIPE.
-            self.log = LogRelay::start(spec, reading).ok();
+            self.log = LogProcess::start(spec, &self.launch, reading).ok();
         }
         Ok(())
     }
 
     /// Waits for the next thing to happen and does it; the result is how the main process ended.
     fn turn(&mut self) -> nix::Result<Option<ExitHow>> {
-        let log = self.log.as_ref().map_or(-1, |log| log.source().as_raw_fd());
-        let fds = [self.signals.as_fd().as_raw_fd(), self.wire.as_raw_fd(), self.life.as_raw_fd(), log];
+        let fds = [self.signals.as_fd().as_raw_fd(), self.wire.as_raw_fd(), self.life.as_raw_fd()];
         let mut entries = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
         let now = clock::now();
         let next = self.checks.iter().map(|check| clock::until(now, check.deadline_ns)).min();
         kernel::poll_for(&mut entries, next).map_err(|_| Errno::EIO)?;
-        let [signals, wire, life, log] = entries.map(|entry| entry.revents != 0);
+        let [signals, wire, life] = entries.map(|entry| entry.revents != 0);
         if life {
             kernel::exit_now(0);
-        }
-        if log && !self.log.as_mut().is_some_and(LogRelay::relay) {
-            // All of the task's writers are closed; nothing more can come.
-            if let Some(log) = self.log.take() {
-                self.log_dropped_bytes += log.finish();
-            }
         }
         if wire {
             self.obey()?;
@@ -267,7 +250,19 @@ impl Init {
             } else if let Some(index) = self.checks.iter().position(|check| check.pid == pid) {
                 let check = self.checks.swap_remove(index);
                 self.tell(&FromInit::Checked { id: check.id, how: Some(how) });
+            } else {
+                self.log_ended(pid, how);
             }
+        }
+    }
+
+    /// If it was that process, and not one that the task left behind.
+    fn log_ended(&mut self, pid: Pid, how: ExitHow) {
+        let by_itself = how == ExitHow::Code(0);
+        let Some(log) = self.log.take_if(|log| log.pid() == pid && !by_itself) else { return };
+        if let (ExitHow::Signal(_), Some(spec)) = (how, &self.launch.spec.log) {
+            // Killed, by the task perhaps with all else that it can see. Its output still needs a reader.
+            self.log = log.start_again(spec, &self.launch).ok();
         }
     }
 

@@ -141,6 +141,17 @@ pub(crate) fn set_ordinary_priority(nice: i32) -> nix::Result<()> {
     Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) }).map(drop)
 }
 
+/// This process keeps its priority; every process that it forks has the ordinary one.
+pub(crate) fn keep_priority_from_children() -> nix::Result<()> {
+    // SAFETY: integers only.
+    let policy = Errno::result(unsafe { libc::sched_getscheduler(0) })?;
+    // SAFETY: a structure of integers, for which zero is a valid value.
+    let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };
+    // SAFETY: the structure outlives the call.
+    Errno::result(unsafe { libc::sched_getparam(0, &raw mut parameters) })?;
+    set_scheduler(policy | libc::SCHED_RESET_ON_FORK, parameters.sched_priority)
+}
+
 fn set_scheduler(policy: libc::c_int, priority: i32) -> nix::Result<()> {
     // SAFETY: a structure of integers, for which zero is a valid value.
     let mut parameters: libc::sched_param = unsafe { std::mem::zeroed() };

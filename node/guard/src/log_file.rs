@@ -1,4 +1,4 @@
-//! A log file that is rotated by size. Once it is made, writing to it allocates nothing.
+//! A log file that is rotated by size.
 
 use std::ffi::CString;
 use std::io;
@@ -17,36 +17,42 @@ const CHUNK_BYTES: usize = 8192;
 
 /// The file and its numbered predecessors; `names[0]` is the one being written.
 pub(crate) struct RotatedFile {
+    directory: Option<PathBuf>,
     names: Vec<CString>,
     max_bytes: u64,
     open: Option<(OwnedFd, u64)>,
 }
 
 impl RotatedFile {
-    /// Makes the file's directory; the file itself is opened by the first output.
+    /// Does not touch the disk.
     pub(crate) fn new(spec: &LogSpec) -> io::Result<Self> {
         let path = Path::new(&spec.path);
-        if let Some(directory) = path.parent() {
-            std::fs::create_dir_all(directory)?;
-        }
         let numbered = |number: u32| -> PathBuf {
             if number == 0 { path.to_owned() } else { PathBuf::from(format!("{}.{number}", spec.path)) }
         };
         let names = (0..=spec.keep)
             .map(|number| CString::new(numbered(number).as_os_str().as_bytes()))
             .collect::<Result<_, _>>()?;
-        Ok(Self { names, max_bytes: spec.max_bytes.max(1), open: None })
+        Ok(Self {
+            directory: path.parent().map(Path::to_owned),
+            names,
+            max_bytes: spec.max_bytes.max(1),
+            open: None,
+        })
     }
 
-    /// Writes all that comes from `source` until it hangs up, and counts the bytes that could not be written.
-    pub(crate) fn write_all_from(&mut self, source: &OwnedFd, dropped: &AtomicU64) {
+    /// Writes all that comes from `source` until it hangs up, and counts the bytes that could not be written. Makes
+    /// the file's directory; the file itself is opened by the first output.
+    pub(crate) fn write_all_from(&mut self, source: &OwnedFd, unwritten: &AtomicU64) {
+        // Without it the file can't be opened, and all output counts as unwritten.
+        let _made = self.directory.as_ref().map(std::fs::create_dir_all);
         let mut chunk = [0; CHUNK_BYTES];
         loop {
             match nix::unistd::read(source, &mut chunk) {
                 Ok(0) => return,
                 Ok(count) => {
                     let lost = count - self.write(&chunk[..count]);
-                    dropped.fetch_add(lost as u64, Ordering::Relaxed);
+                    unwritten.fetch_add(lost as u64, Ordering::Relaxed);
                 }
                 Err(Errno::EINTR) => {}
                 Err(_) => return,

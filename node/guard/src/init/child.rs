@@ -121,7 +121,9 @@ impl Command<'_> {
         // Refused without privileges, but then the guard could not lower its own either.
         let _refused = std::fs::write("/proc/self/oom_score_adj", ordinary.oom_score_adj.to_string());
         nix::sys::prctl::set_timerslack(USUAL_TIMER_SLACK_NS).map_err(Failure::at("set the timer slack"))?;
-        kernel::set_ordinary_priority(ordinary.nice).map_err(Failure::at("set the priority"))
+        // The init's children are born with ordinary priority; below zero is refused without privileges.
+        let _refused = kernel::set_ordinary_priority(ordinary.nice);
+        Ok(())
     }
 
     fn limits(&self) -> Result<(), Failure> {

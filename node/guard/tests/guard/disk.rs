@@ -99,11 +99,13 @@ fn a_stalled_disk_keeps_no_task_alive() -> TestResult {
     eventually("the log is written", || std::fs::metadata(&log).ok().filter(|m| m.len() > 0))?;
     disk.stall()?;
     eventually("somebody waits for the disk", || {
-        let waits = |pid: &i32| {
-            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let threads =
+            |pid: i32| std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let waits = |thread: std::fs::DirEntry| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
             stat.contains(") D ")
         };
-        descendants(host.pid(), "muster-log").iter().any(waits).then_some(())
+        descendants(host.pid(), "muster-log").into_iter().flat_map(threads).any(waits).then_some(())
     })?;
     let stopped_ns = boottime_ns();
     signal(host.pid(), Signal::SIGSTOP);

@@ -2,15 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
+use libtest_mimic::{Failed, Trial};
 use muster_core::id::{Generation, SessionId};
 use muster_guard::client::ClientError;
 use muster_guard::protocol::{
     Binding, ClientRole, Enforcement, Event, ExitHow, Limits, LogSpec, Refusal, Reply, Request, TaskSpec,
     TaskState,
 };
+use nix::sys::signal::Signal;
 
-use crate::harness::{Host, NOBODY, TestResult, eventually, runs, shell, slot, task_name, trial};
+use crate::harness::{
+    Host, NOBODY, TestResult, descendants, eventually, runs, shell, signal, slot, task_name, trial,
+};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -19,6 +22,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_task_gets_what_its_spec_says", false, a_task_gets_what_its_spec_says),
         trial("a_task_runs_as_its_user", true, a_task_runs_as_its_user),
         trial("a_task_gets_ordinary_priority_back", true, a_task_gets_ordinary_priority_back),
+        trial("an_init_has_the_priority_of_its_guard", false, an_init_has_the_priority_of_its_guard),
         trial(
             "exclusive_tasks_need_the_lease_of_their_session",
             false,
@@ -33,6 +37,7 @@ pub fn trials() -> Vec<Trial> {
         trial("checks_run_inside_the_namespaces", false, checks_run_inside_the_namespaces),
         trial("logs_are_rotated", false, logs_are_rotated),
         trial("a_stalled_log_drops_and_never_blocks", false, a_stalled_log_drops_and_never_blocks),
+        trial("a_killed_log_process_is_replaced", false, a_killed_log_process_is_replaced),
         trial("the_newest_agent_wins", false, the_newest_agent_wins),
         trial("an_unprivileged_guard_uses_user_namespaces", true, an_unprivileged_guard_uses_user_namespaces),
     ]
@@ -124,15 +129,36 @@ fn a_task_gets_ordinary_priority_back() -> TestResult {
         let order = host.order("web", 3, Binding::Free, shell("exec sleep 1000"));
         host.start_task(order)?
     };
-    let field = |pid: i32, number: usize| -> Option<String> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some(stat.rsplit_once(") ")?.1.split(' ').nth(number - 3)?.to_owned())
-    };
-    // proc(5): nice is field 19, policy field 41. Ordinary is what the guard itself was started with.
-    let own = i32::try_from(std::process::id())?;
-    assert_eq!((field(pid, 19), field(pid, 41)), (field(own, 19), Some("0".into())));
+    // Ordinary is what the guard itself was started with.
+    assert_eq!(scheduling(pid)?, scheduling(i32::try_from(std::process::id())?)?);
     let oom = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
     assert_eq!(oom(pid)?, std::fs::read_to_string("/proc/self/oom_score_adj")?);
+    Ok(())
+}
+
+/// Nice value, real-time priority and policy.
+fn scheduling(pid: i32) -> Result<[String; 3], Failed> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields: Vec<_> =
+        stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect()).unwrap_or_default();
+    // proc(5) counts from one, and what follows the name is number three.
+    Ok([19, 40, 41].map(|number| fields[number - 3].to_owned()))
+}
+
+/// A namespace dies by the hand of its first process: on a busy host too.
+fn an_init_has_the_priority_of_its_guard() -> TestResult {
+    let mut host = Host::start()?;
+    let log = LogSpec { path: host.path("log").display().to_string(), max_bytes: 1 << 20, keep: 1 };
+    let spec = TaskSpec { log: Some(log), ..shell("exec sleep 1000") };
+    let order = host.order("web", 3, Binding::Free, spec);
+    let task = host.start_task(order)?;
+    let below = |name: &str| descendants(host.pid(), name)[0];
+    let (init, log) = (
+        below("muster-init"),
+        eventually("the log has its process", || descendants(host.pid(), "muster-log").first().copied())?,
+    );
+    assert_eq!(scheduling(init)?, scheduling(host.pid())?);
+    assert_eq!(scheduling(log)?, scheduling(task)?, "it does the task's work");
     Ok(())
 }
 
@@ -247,6 +273,26 @@ fn a_stalled_log_drops_and_never_blocks() -> TestResult {
     assert!(matches!(event, Event::TaskExited { how: ExitHow::Code(4), .. }), "{event:?}");
     let Reply::Tasks(tasks) = host.call(Request::ListTasks)? else { return Err("no tasks".into()) };
     assert!(tasks[0].log_dropped_bytes > 2_000_000, "{}", tasks[0].log_dropped_bytes);
+    Ok(())
+}
+
+fn a_killed_log_process_is_replaced() -> TestResult {
+    let mut host = Host::start()?;
+    let path = host.path("out.log");
+    let log = LogSpec { path: path.display().to_string(), max_bytes: 1 << 20, keep: 1 };
+    let script = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.005; done";
+    let order = host.order("web", 3, Binding::Free, TaskSpec { log: Some(log), ..shell(script) });
+    let task = host.start_task(order)?;
+    let size = || std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+    eventually("the log is written", || (size() > 0).then_some(()))?;
+    let first = descendants(host.pid(), "muster-log")[0];
+    signal(first, Signal::SIGKILL);
+    let another =
+        || descendants(host.pid(), "muster-log").into_iter().find(|pid| *pid != first && runs(*pid));
+    eventually("another process has taken its place", another)?;
+    let before = size();
+    eventually("the log goes on", || (size() > before).then_some(()))?;
+    assert!(runs(task), "it never saw a pipe without a reader");
     Ok(())
 }
 

@@ -8,7 +8,8 @@ use muster_guard::protocol::{Binding, LeasePhase, LogSpec, Refusal, Reply, Reque
 use nix::sys::signal::Signal;
 
 use crate::harness::{
-    Host, TestResult, boottime_ns, eventually, last_stamp_ns, runs, shell, signal, slot, task_name, trial,
+    Host, TestResult, boottime_ns, descendants, eventually, last_stamp_ns, runs, shell, signal, slot,
+    task_name, trial,
 };
 
 pub fn trials() -> Vec<Trial> {
@@ -148,11 +149,11 @@ fn a_family_of_seven_tasks_is_small() -> TestResult {
         let order = host.order(&name, 5, binding, TaskSpec { log, ..shell("echo up; exec sleep 1000") });
         host.start_task(order)?;
     }
-    let family: Vec<i32> = ["muster-shim", "muster-init", &host.own_name()]
-        .iter()
-        .flat_map(|name| crate::harness::descendants(host.pid(), name))
-        .collect();
-    assert_eq!(family.len(), 1 + 2 + 7);
+    let named = |name: &str| descendants(host.pid(), name);
+    eventually("each log has its process", || (named("muster-log").len() == 7).then_some(()))?;
+    let family: Vec<i32> =
+        ["muster-shim", "muster-init", "muster-log", &host.own_name()].into_iter().flat_map(named).collect();
+    assert_eq!(family.len(), 1 + 2 + 7 + 7);
     let figure = |pid: i32, name: &str| -> u64 {
         let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();

@@ -33,6 +33,8 @@ const POLLS_IN_TTL: u32 = 8;
 /// As long as every lease is known to be younger than this part of its TTL, nobody is asked: an idle cluster costs
 /// half as much, and all leases stay well below the age at which they are overdue.
 const FRESH_DIVISOR: u32 = 4;
+/// A voter whose last report is older than this part of a TTL, four polls, may be out of reach.
+const HEARD_DIVISOR: u32 = 2;
 /// A close or re-opening that has not been applied after this is asked for again.
 const PROPOSE_AGAIN: Duration = Duration::from_millis(500);
 

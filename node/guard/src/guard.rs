@@ -229,7 +229,11 @@ impl Guard {
             return;
         }
         session.told = phase;
-        report!("session {id}: {phase:?}");
+        if phase == LeasePhase::Killing {
+            report!("session {id}: {phase:?}, last acks: {}", session.last_acks(now));
+        } else {
+            report!("session {id}: {phase:?}");
+        }
         self.push(&Event::LeasePhase { session: id, phase });
         self.note_for_successor();
     }

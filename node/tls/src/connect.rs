@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use muster_core::id::NodeId;
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -22,6 +23,11 @@ use crate::live::{Live, Pinned};
 
 /// Connecting and shaking hands takes no longer than this, whatever the channel allows.
 const LONGEST: Duration = Duration::from_secs(5);
+
+/// A connection to a node of the cluster is over when what was sent on it stays unacknowledged for so long. TCP by itself
+/// would wait, after a cut of some seconds, for as long again before it tries whether the cable is back; a new
+/// connection is made within moments.
+const UNACKNOWLEDGED_MAX_MS: u32 = 2000;
 
 /// Who should answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +74,10 @@ impl SecureConnector {
         let connecting = async {
             let tcp = TcpStream::connect(&*self.address).await.map_err(ConnectError::Network)?;
             tcp.set_nodelay(true).map_err(ConnectError::Network)?;
+            if matches!(self.expected, Expected::Node(_)) {
+                setsockopt(&tcp, sockopt::TcpUserTimeout, &UNACKNOWLEDGED_MAX_MS)
+                    .map_err(|errno| ConnectError::Network(errno.into()))?;
+            }
             self.secure(tcp).await
         };
         tokio::time::timeout(LONGEST, connecting).await.map_err(|_| ConnectError::TooSlow)?

@@ -60,6 +60,21 @@ fn the_round_starts_the_moment_a_majority_is_at_w() {
 }
 
 #[test]
+fn a_leader_that_is_cut_off_asks_nobody_not_even_itself() {
+    let mut detector = detector();
+    (1..=3).for_each(|voter| report(&mut detector, 0, voter, 40, None));
+    // From here on only its own voter answers.
+    for now in (100..5000).step_by(20) {
+        report(&mut detector, now, 1, 40 + now, None);
+        let asks = |request: &Request| matches!(request, Request::AskPromise { .. });
+        assert!(!detector.poll(at(now)).iter().any(asks), "{now} ms");
+    }
+    report(&mut detector, 5000, 2, 5040, None);
+    let voters = [1, 2, 3].map(NodeId).to_vec();
+    assert!(detector.poll(at(5001)).contains(&Request::AskPromise { voters, request: request() }));
+}
+
+#[test]
 fn fresh_leases_are_asked_about_before_they_could_be_overdue() {
     let mut detector = detector();
     detector.poll(at(0));

@@ -227,6 +227,17 @@ impl<R: Rules> HostLease<R> {
         self.deadline
     }
 
+    /// For people who ask why a lease was lost: how long ago the newest heartbeat was sent that each voter acked.
+    /// `None`: longer ago than is remembered (two TTLs), or never.
+    #[must_use]
+    pub fn acked_ago(&self, now: HostInstant) -> Vec<(NodeId, Option<Duration>)> {
+        let ago = |voter: NodeId| {
+            let vote = self.votes.iter().find(|vote| vote.voter == voter)?;
+            self.sends.get(vote.seq).map(|sent| now.longest_since(sent))
+        };
+        self.grant.list.membership.voters().into_iter().map(|voter| (voter, ago(voter))).collect()
+    }
+
     /// When killing starts: K before the deadline (R4).
     #[must_use]
     pub fn kill_at(&self) -> Option<HostInstant> {

@@ -1,6 +1,8 @@
 //! The session that the guard holds: its lease, its key and its heartbeats.
 
-use muster_core::id::SessionId;
+use std::time::Duration;
+
+use muster_core::id::{NodeId, SessionId};
 use muster_core::lease::{Answer, HostEffect, HostLease, HostLeaseState, Phase};
 use muster_core::time::HostInstant;
 use serde::{Deserialize, Serialize};
@@ -69,6 +71,15 @@ impl Session {
             Phase::Fencing => LeasePhase::Lapsed,
             Phase::Ended => LeasePhase::Ended,
         }
+    }
+
+    /// For the log: what each voter last acked.
+    pub(crate) fn last_acks(&self, now: HostInstant) -> String {
+        let told = |(voter, ago): (NodeId, Option<Duration>)| match ago {
+            Some(ago) => format!("voter {voter} {} ms ago", ago.as_millis()),
+            None => format!("voter {voter} none for long"),
+        };
+        self.lease.acked_ago(now).into_iter().map(told).collect::<Vec<_>>().join(", ")
     }
 
     /// What to arm the shims' timers for at `now`; see [`HostLease::timer_boottime_ns`].
@@ -171,7 +182,7 @@ mod saved_lease {
 
 #[cfg(test)]
 mod tests {
-    use muster_core::id::{BootId, ClusterId, Incarnation, MembershipId, NodeId, Revision};
+    use muster_core::id::{BootId, ClusterId, Incarnation, MembershipId, Revision};
     use muster_core::lease::{Ack, Grant, Membership, Tenure, VoterList};
 
     use super::*;

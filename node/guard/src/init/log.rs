@@ -12,7 +12,6 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -28,8 +27,8 @@ const WAITING_BYTES: i32 = 256 * 1024;
 const CHUNK_BYTES: usize = 8192;
 /// More than a pipe holds unless its size was raised.
 const LAST_CHUNKS: usize = 64;
-/// How long the end of a task waits for its last output to be written.
-const LAST_OUTPUT: Duration = Duration::from_secs(1);
+/// How long the end of a task waits for each of the two messages, in milliseconds; the first one comes at once.
+const LAST_OUTPUT_MS: i32 = 1000;
 /// Ample for two small buffers.
 const STACK_BYTES: usize = 128 * 1024;
 
@@ -73,14 +72,11 @@ impl LogProcess {
     pub(crate) fn finish(self) -> u64 {
         // It may have ended by itself, when all of the task's writers had.
         let _ended = self.wire.shutdown(Shutdown::Write);
-        let until = Instant::now() + LAST_OUTPUT;
         let mut dropped = 0;
         loop {
-            let left_ms = until.saturating_duration_since(Instant::now()).as_millis();
-            let left_ms = i32::try_from(left_ms).unwrap_or(i32::MAX);
-            // On a disk that stalls the last output is lost with the init: ending in time matters more.
-            let in_time = kernel::wait_readable(self.wire.as_fd(), left_ms).unwrap_or(false);
             let mut told = [0; 8];
+            // On a disk that stalls the last output is lost with the init: ending in time matters more.
+            let in_time = kernel::wait_readable(self.wire.as_fd(), LAST_OUTPUT_MS).unwrap_or(false);
             if !in_time || nix::unistd::read(&self.wire, &mut told) != Ok(told.len()) {
                 return dropped;
             }

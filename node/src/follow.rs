@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 
 use crate::peers::{MAX_MESSAGE_BYTES, Peers};
+use crate::raft::RaftHandle;
 use crate::replica::NodeReplica;
 
 /// A stream that says nothing for this part of a lease's TTL is dead.
@@ -34,6 +35,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LONG_PAUSE: Duration = Duration::from_millis(500);
 /// A member of Raft to which nothing has happened for so long asks whether it still is one.
 const ASK_AFTER: Duration = Duration::from_secs(2);
+/// The same while a leader shows that it still replicates to this node: it may be one that a majority has left.
+const ASK_ALL_THE_SAME: Duration = Duration::from_secs(30);
 /// How long asking somebody may take.
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -48,50 +51,108 @@ fn silence(state: &State) -> Duration {
     state.cluster.as_ref().map_or(Timing::LAN, |cluster| cluster.timing).ttl() / SILENCES_IN_TTL
 }
 
-/// Follows whenever this node is neither voter nor standby.
-pub async fn run(
-    me: NodeId,
-    sender: v1::Sender,
-    peers: Peers,
-    seeds: Vec<String>,
-    mut replica: NodeReplica,
-    mut state: watch::Receiver<Arc<State>>,
-    stop: CancellationToken,
-) {
-    // Not all nodes follow the same one.
-    let mut turn = usize::try_from(me.0).unwrap_or_default();
-    let mut in_vain = 0;
-    loop {
-        let addresses = candidates(&state.borrow_and_update(), me, &seeds);
-        let address = addresses.get(turn % addresses.len().max(1));
-        turn = turn.wrapping_add(1);
-        let mut taken_out_at = MembershipId::default();
-        if state.borrow().is_in_raft(me) {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = state.changed() => if changed.is_err() { return } else { continue },
-                () = tokio::time::sleep(ASK_AFTER) => {}
+/// What keeps a node's state going while it is outside Raft.
+pub struct Follower {
+    /// This node.
+    pub me: NodeId,
+    /// What it says of itself.
+    pub sender: v1::Sender,
+    /// The other agents.
+    pub peers: Peers,
+    /// Where to ask before the state names any member.
+    pub seeds: Vec<String>,
+    /// Tells whether a leader replicates to this node.
+    pub raft: RaftHandle,
+    /// What is kept.
+    pub replica: NodeReplica,
+    /// The state that it shows.
+    pub state: watch::Receiver<Arc<State>>,
+}
+
+impl Follower {
+    /// Follows whenever this node is neither voter nor standby.
+    pub async fn run(mut self, stop: CancellationToken) {
+        // Not all nodes follow the same one.
+        let mut turn = usize::try_from(self.me.0).unwrap_or_default();
+        let mut in_vain = 0;
+        loop {
+            let addresses = candidates(&self.state.borrow_and_update(), self.me, &self.seeds);
+            let address = addresses.get(turn % addresses.len().max(1));
+            turn = turn.wrapping_add(1);
+            let mut taken_out_at = MembershipId::default();
+            if self.state.borrow().is_in_raft(self.me) {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = self.state.changed() => if changed.is_err() { return } else { continue },
+                    () = is_left_alone(&self.raft) => {}
+                }
+                let Some(address) = address else { continue };
+                let Some(view) = raft_view(&self.peers, address).await else { continue };
+                let Some(later) = taken_out(&self.state.borrow(), self.me, &view) else { continue };
+                tracing::info!(membership = %later, "this node was taken out of Raft: it follows from now on");
+                taken_out_at = later;
             }
-            let Some(address) = address else { continue };
-            let Some(view) = raft_view(&peers, address).await else { continue };
-            let Some(later) = taken_out(&state.borrow(), me, &view) else { continue };
-            tracing::info!(membership = %later, "this node was taken out of Raft: it follows from now on");
-            taken_out_at = later;
-        }
-        if let Some(address) = address {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                ended = follow_one(&peers, address, &sender, &mut replica, me, taken_out_at) => {
-                    tracing::debug!(address, why = ended.why, "no longer following");
-                    in_vain = if ended.was_heard { 0 } else { in_vain + 1 };
+            if let Some(address) = address {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    ended = self.follow_one(address, taken_out_at) => {
+                        tracing::debug!(address, why = ended.why, "no longer following");
+                        in_vain = if ended.was_heard { 0 } else { in_vain + 1 };
+                    }
                 }
             }
+            let pause = if in_vain < addresses.len() { PAUSE } else { LONG_PAUSE };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
         }
-        let pause = if in_vain < addresses.len() { PAUSE } else { LONG_PAUSE };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = tokio::time::sleep(pause) => {}
+    }
+
+    /// Follows one agent until the stream ends, or until this node is in Raft by a membership not before
+    /// `since`; says why it ended.
+    async fn follow_one(&mut self, address: &str, since: MembershipId) -> Ended {
+        let Self { me, sender, peers, replica, .. } = self;
+        let mut was_heard = false;
+        let listen = async {
+            let channel = peers.dial(address).map_err(|error| error.to_string())?;
+            let mut link: NodeLinkClient<Channel> =
+                NodeLinkClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
+            let after_revision = replica.state().revision.0;
+            let request = v1::FollowRequest { sender: Some(sender.clone()), after_revision };
+            let asked = tokio::time::timeout(silence(replica.state()), link.follow(request)).await;
+            let answer = asked.map_err(|_| "no answer".to_owned())?;
+            let mut stream = answer.map_err(|status| status.message().to_owned())?.into_inner();
+            let mut reader = StateReader::new();
+            loop {
+                let said = tokio::time::timeout(silence(replica.state()), stream.message()).await;
+                let said = said.map_err(|_| "the stream fell silent".to_owned())?;
+                let item = said.map_err(|status| status.message().to_owned())?;
+                let item = item.ok_or_else(|| "the stream ended".to_owned())?;
+                was_heard |= matches!(item.item, Some(v1::follow_item::Item::Alive(_)));
+                take(item, &mut reader, replica)?;
+                if replica.state().is_in_raft(*me) && replica.state().membership.id >= since {
+                    return Ok::<(), String>(());
+                }
+            }
+        };
+        let why = listen.await.err().unwrap_or_else(|| "this node is in Raft now".to_owned());
+        Ended { why, was_heard }
+    }
+}
+
+/// Until it is time to ask whether this node, to which nothing happens, is still in Raft.
+async fn is_left_alone(raft: &RaftHandle) {
+    let asks_all_the_same = tokio::time::sleep(ASK_ALL_THE_SAME);
+    let is_left = async {
+        tokio::time::sleep(ASK_AFTER).await;
+        while raft.status().leader.is_some() {
+            tokio::time::sleep(ASK_AFTER).await;
         }
+    };
+    tokio::select! {
+        () = asks_all_the_same => {}
+        () = is_left => {}
     }
 }
 
@@ -124,43 +185,6 @@ fn candidates(state: &State, me: NodeId, seeds: &[String]) -> Vec<String> {
         .flat_map(|n| n.description.addresses.iter().cloned())
         .collect();
     if known.is_empty() { seeds.to_vec() } else { known }
-}
-
-/// Follows one agent until the stream ends, or until this node is in Raft by a membership not before
-/// `since`; says why it ended.
-async fn follow_one(
-    peers: &Peers,
-    address: &str,
-    sender: &v1::Sender,
-    replica: &mut NodeReplica,
-    me: NodeId,
-    since: MembershipId,
-) -> Ended {
-    let mut was_heard = false;
-    let listen = async {
-        let channel = peers.dial(address).map_err(|error| error.to_string())?;
-        let mut link: NodeLinkClient<Channel> =
-            NodeLinkClient::new(channel).max_decoding_message_size(MAX_MESSAGE_BYTES);
-        let after_revision = replica.state().revision.0;
-        let request = v1::FollowRequest { sender: Some(sender.clone()), after_revision };
-        let asked = tokio::time::timeout(silence(replica.state()), link.follow(request)).await;
-        let answer = asked.map_err(|_| "no answer".to_owned())?;
-        let mut stream = answer.map_err(|status| status.message().to_owned())?.into_inner();
-        let mut reader = StateReader::new();
-        loop {
-            let said = tokio::time::timeout(silence(replica.state()), stream.message()).await;
-            let said = said.map_err(|_| "the stream fell silent".to_owned())?;
-            let item = said.map_err(|status| status.message().to_owned())?;
-            let item = item.ok_or_else(|| "the stream ended".to_owned())?;
-            was_heard |= matches!(item.item, Some(v1::follow_item::Item::Alive(_)));
-            take(item, &mut reader, replica)?;
-            if replica.state().is_in_raft(me) && replica.state().membership.id >= since {
-                return Ok::<(), String>(());
-            }
-        }
-    };
-    let why = listen.await.err().unwrap_or_else(|| "this node is in Raft now".to_owned());
-    Ended { why, was_heard }
 }
 
 fn take(item: v1::FollowItem, reader: &mut StateReader, replica: &mut NodeReplica) -> Result<(), String> {

@@ -372,7 +372,16 @@ impl Parts {
         who.cluster_id = self.origin.cluster.0.to_be_bytes().to_vec().into();
         who.incarnation = self.origin.incarnation.0;
         let seeds = self.origin.seed.peers.clone();
-        tasks.spawn(follow::run(me, who, peers, seeds, follower, state.clone(), running.clone()));
+        let follower = follow::Follower {
+            me,
+            sender: who,
+            peers,
+            seeds,
+            raft: self.raft.clone(),
+            replica: follower,
+            state: state.clone(),
+        };
+        tasks.spawn(follower.run(running.clone()));
         let data_dir = self.directory.path().to_owned();
         let undone = self.origin.seed.bootstrap.clone();
         tasks.spawn(seed::keep(data_dir, me, undone, state.clone(), running.clone()));

@@ -28,8 +28,10 @@ const STATUS_MS: f64 = 30.0;
 struct Group {
     node: String,
     agent: Pid,
-    /// The guard, its shims and inits.
+    /// The guard and its shims.
     guards: Vec<Pid>,
+    /// Inits and the processes of logs, which come with the tasks.
+    of_tasks: Vec<Pid>,
 }
 
 /// Measures it.
@@ -74,9 +76,14 @@ fn services() -> String {
 fn group(host: &Host, muster: &Path) -> Result<Group, HarnessError> {
     let agent = host.agent_pid().ok_or_else(|| HarnessError::broken("an agent is missing"))?;
     let is_muster = |pid: &Pid| std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == muster);
-    let guards = processes::inside(host.namespace())?;
-    let guards = guards.into_iter().filter(|pid| *pid != agent && is_muster(pid)).collect();
-    Ok(Group { node: host.name().to_owned(), agent, guards })
+    let others = processes::inside(host.namespace())?;
+    let others = others.into_iter().filter(|pid| *pid != agent && is_muster(pid));
+    let of_task = |pid: &Pid| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        ["muster-init", "muster-log"].contains(&name.trim_end())
+    };
+    let (of_tasks, guards) = others.partition(of_task);
+    Ok(Group { node: host.name().to_owned(), agent, guards, of_tasks })
 }
 
 fn role(node: &str, leader: &str) -> &'static str {
@@ -84,19 +91,18 @@ fn role(node: &str, leader: &str) -> &'static str {
 }
 
 fn report_memory(group: &Group, role: &str, report: &mut Report) {
-    let Group { node, agent, guards } = group;
-    let agent = Memory::of(*agent);
-    let all: Memory = guards.iter().copied().map(Memory::of).sum();
-    report.amount(
-        format!("agent of {node} ({role}), RSS"),
-        bytes_mib(agent.rss_bytes),
-        "MiB",
-        Some(AGENT_MIB),
-    );
-    report.amount(format!("agent of {node} ({role}), PSS"), bytes_mib(agent.pss_bytes), "MiB", None);
-    let what = format!("guard, shims and inits of {node} ({} processes)", guards.len());
-    report.amount(format!("{what}, RSS"), bytes_mib(all.rss_bytes), "MiB", Some(GUARD_MIB));
-    report.amount(format!("{what}, PSS"), bytes_mib(all.pss_bytes), "MiB", None);
+    let Group { node, agent, guards, of_tasks } = group;
+    let inits = format!("inits and log processes of {node} ({})", of_tasks.len());
+    let parts = [
+        (format!("agent of {node} ({role})"), std::slice::from_ref(agent), Some(AGENT_MIB)),
+        (format!("guard and shims of {node}"), guards.as_slice(), Some(GUARD_MIB)),
+        (inits, of_tasks.as_slice(), None),
+    ];
+    for (what, pids, target_mib) in parts {
+        let all: Memory = pids.iter().copied().map(Memory::of).sum();
+        report.amount(format!("{what}, RSS"), bytes_mib(all.rss_bytes), "MiB", target_mib);
+        report.amount(format!("{what}, PSS"), bytes_mib(all.pss_bytes), "MiB", None);
+    }
 }
 
 fn watch_cpu(
@@ -106,7 +112,8 @@ fn watch_cpu(
     report: &mut Report,
 ) -> Result<(), HarnessError> {
     let used = |group: &Group| -> [f64; 2] {
-        [memory::cpu_s(group.agent), group.guards.iter().copied().map(memory::cpu_s).sum()]
+        let others = group.guards.iter().chain(&group.of_tasks);
+        [memory::cpu_s(group.agent), others.copied().map(memory::cpu_s).sum()]
     };
     say(&format!("  counting processor time for {} s", WATCH.as_secs()));
     let (begin, before) = (Moment::now(), groups.iter().map(used).collect::<Vec<_>>());

@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 use crate::kernel::{self, Fork};
 use crate::launch::Launch;
 use crate::log_file::RotatedFile;
+use crate::memory;
 use crate::protocol::LogSpec;
 
 /// How much output waits for the disk, in bytes.
@@ -99,6 +100,7 @@ fn live(spec: &LogSpec, from_task: OwnedFd, wire: UnixStream) -> io::Result<()> 
     // A smaller pipe is better than none: the limit for unprivileged users may be used up.
     let _smaller = nix::fcntl::fcntl(&to_disk, nix::fcntl::FcntlArg::F_SETPIPE_SZ(WAITING_BYTES));
     kernel::set_nonblocking(to_disk.as_fd())?;
+    memory::give_back_program();
     let mut file = RotatedFile::new(spec)?;
     let unwritten = AtomicU64::new(0);
     let relay = Relay { from_task, wire: &wire, to_disk, dropped_now: 0, dropped: 0 };

@@ -43,6 +43,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use muster_core::state::State;
+use muster_core::time::Stamp;
 use muster_proto::v1;
 use muster_proto::v1::cluster_server::ClusterServer;
 use muster_proto::v1::joining_server::JoiningServer;
@@ -113,9 +114,10 @@ impl Api {
     async fn think<T: Send + 'static>(
         &self,
         state: Arc<State>,
-        think: impl FnOnce(&State) -> Result<T, ApiError> + Send + 'static,
+        think: impl FnOnce(&State, Stamp) -> Result<T, ApiError> + Send + 'static,
     ) -> Result<T, ApiError> {
-        let thought = crate::blocking::run(move || think(&state)).await;
+        let now = self.handles.proposer.now(&state);
+        let thought = crate::blocking::run(move || think(&state, now)).await;
         thought.unwrap_or_else(|error| Err(ApiError::Internal(error.to_string())))
     }
 

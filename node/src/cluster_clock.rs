@@ -11,9 +11,12 @@ use crate::clock;
 ///
 /// It never runs backwards, so one leader whose wall clock was an hour ahead would leave it standing for an hour, and
 /// with it everything that waits for a time: replacements, pauses between tries, deadlines of drains. Instead it goes
-/// on at nine tenths of its pace until the wall clock has caught up.
+/// on at nine tenths of its pace until the wall clock has caught up. An agent has one.
 #[derive(Debug, Default)]
-pub struct ClusterClock(Mutex<Option<(Stamp, Instant)>>);
+pub struct ClusterClock {
+    /// While the wall clock is behind: from which time on it is carried, since when.
+    carried: Mutex<Option<(Stamp, Instant)>>,
+}
 
 impl ClusterClock {
     /// The time now, after the last stamp that was applied.
@@ -23,16 +26,14 @@ impl ClusterClock {
     }
 
     fn at(&self, applied: Stamp, wall: Stamp, at: Instant) -> Stamp {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if wall >= applied {
-            *seen = None;
-            return wall;
-        }
-        let since = match *seen {
-            Some((stamp, since)) if stamp == applied => since,
-            _ => seen.insert((applied, at)).1,
-        };
-        applied.plus(at.saturating_duration_since(since) * 9 / 10)
+        let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        let reading =
+            |(from, since): (Stamp, Instant)| from.plus(at.saturating_duration_since(since) * 9 / 10);
+        // Whoever asks with an older state must not set it back.
+        let known = carried.filter(|known| reading(*known) >= applied).unwrap_or((applied, at));
+        let now = reading(known);
+        *carried = (wall < now).then_some(known);
+        now.max(wall)
     }
 }
 
@@ -56,6 +57,8 @@ mod tests {
         let applied = clock.at(ahead, wall, after(10));
         assert_eq!(clock.at(applied, wall, after(10)), applied);
         assert_eq!(clock.at(applied, wall, after(20)), Stamp(2 * HOUR + 18_000));
+        // Somebody who has not seen that yet.
+        assert_eq!(clock.at(wall, wall, after(20)), Stamp(2 * HOUR + 18_000));
         // The wall clock has caught up.
         assert_eq!(clock.at(applied, Stamp(3 * HOUR), after(30)), Stamp(3 * HOUR));
     }

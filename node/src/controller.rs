@@ -32,7 +32,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::acks::Acks;
 use crate::clock;
-use crate::cluster_clock::ClusterClock;
 use crate::handles::Healths;
 use crate::peers::Peers;
 use crate::proposer::Proposer;
@@ -92,7 +91,6 @@ struct Controller {
     state: watch::Receiver<Arc<State>>,
     healths: watch::Sender<Healths>,
     news: mpsc::Sender<News>,
-    time: ClusterClock,
 }
 
 /// What lives as long as one leadership.
@@ -117,8 +115,7 @@ pub async fn run(options: Options, stop: CancellationToken) {
     let Options { me, raft, proposer, peers, acks, state, mut fenced, healths } = options;
     let (news, mut heard) = mpsc::channel(NEWS_QUEUE);
     let mut leadership = raft.leadership();
-    let time = ClusterClock::default();
-    let controller = Controller { me, raft, proposer, peers, acks, state, healths, news, time };
+    let controller = Controller { me, raft, proposer, peers, acks, state, healths, news };
     loop {
         if leadership.now().role == Role::Leader {
             tracing::info!(term = leadership.now().term, "this node leads");
@@ -183,7 +180,7 @@ impl Controller {
 
     fn next_wakeup(&self, leading: &Leading, state: &State) -> Duration {
         let detector = leading.detector.next_wakeup(clock::host_now());
-        let replan = leading.replan_at.map_or(LONGEST_WAIT, |at| at.since(self.time.now(state.now)));
+        let replan = leading.replan_at.map_or(LONGEST_WAIT, |at| at.since(self.proposer.now(state)));
         detector.min(replan.max(Duration::from_millis(1))).min(LONGEST_WAIT)
     }
 

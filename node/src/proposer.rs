@@ -75,6 +75,12 @@ impl Proposer {
         }
     }
 
+    /// The cluster's time after what `state` has seen; every write is stamped with it.
+    #[must_use]
+    pub fn now(&self, state: &State) -> Stamp {
+        self.time.now(state.now)
+    }
+
     /// Submits a command for somebody, with a request id of theirs; without one it gets one of this agent's, so that
     /// what is tried again here is applied once.
     ///
@@ -115,7 +121,7 @@ impl Proposer {
     /// # Errors
     /// When this node is not the leader, or Raft could not take it.
     pub async fn propose_here(&self, encoded: &Bytes) -> Result<Result<Reply, Refusal>, ProposeError> {
-        let stamp = self.time.now(self.state.borrow().now);
+        let stamp = self.now(&self.state.borrow());
         let applied = self.raft.propose(stamped(encoded, stamp)).await?;
         let reply = applied.reply::<Result<Reply, Refusal>>();
         Ok(reply.map_or_else(|| Ok(Reply::default()), |r| (*r).clone()))

@@ -16,6 +16,7 @@ mod handle;
 mod log_store;
 pub mod network;
 mod replica;
+mod runtime;
 mod state_machine;
 mod status;
 mod types;

@@ -17,7 +17,6 @@ use muster_tls::{Authority, Certificate, Subject};
 use super::caller::Caller;
 use super::status::ApiError;
 use super::{Api, convert};
-use crate::clock;
 use crate::security::admission::may_be_member;
 use crate::security::issue::{self, issued_to_proto};
 use crate::security::principal::Principal;
@@ -146,7 +145,7 @@ impl Api {
         } else if state.authorities.len() > 1 {
             return Err(Refusal::RotationUnderWay.into());
         } else {
-            Command::AddAuthority(next_authority(state)?)
+            Command::AddAuthority(next_authority(state, self.handles.proposer.now(state))?)
         };
         let reply = self.submit(caller, convert::request_id(request.request), command).await?;
         let (old, message) = if request.finish {
@@ -160,11 +159,10 @@ impl Api {
 }
 
 /// A CA that replaces the one of this state, introduced by it.
-fn next_authority(state: &State) -> Result<NewAuthority, ApiError> {
+fn next_authority(state: &State, now: Stamp) -> Result<NewAuthority, ApiError> {
     let old = state.signing_authority().filter(|old| !old.key.0.is_empty());
     let (old, cluster) = old.zip(state.cluster.as_ref()).ok_or(issue::IssueError::NoKey)?;
     let make = || {
-        let now = clock::wall_now().max(state.now);
         let older = Authority::from_der(&old.key.0, &old.certificate)?;
         let new = Authority::generate(cluster.id, now)?;
         let introduction = new.introduced_by(&older, cluster.id, now)?;

@@ -70,7 +70,7 @@ impl Cluster for Api {
         }
         let call = |mut c: Client, r| async move { c.apply(r).await };
         let state = here!(self.at_leader(&caller, Kind::Act, &q, call));
-        Ok(Response::new(self.think(state, move |state| plans::apply(state, q)).await?))
+        Ok(Response::new(self.think(state, move |state, now| plans::apply(state, now, q)).await?))
     }
 
     async fn act_on_service(&self, request: Request<v1::ActOnServiceRequest>) -> Answered<v1::ActReply> {
@@ -227,14 +227,14 @@ impl Cluster for Api {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.explain(r).await };
         let state = here!(self.at_leader(&caller, Kind::Read { stale: q.stale }, &q, call));
-        Ok(Response::new(self.think(state, move |state| plans::explain(state, &q)).await?))
+        Ok(Response::new(self.think(state, move |state, now| plans::explain(state, now, &q)).await?))
     }
 
     async fn simulate(&self, request: Request<v1::SimulateRequest>) -> Answered<v1::PlanReply> {
         let (caller, q) = (Caller::of(&request), request.into_inner());
         let call = |mut c: Client, r| async move { c.simulate(r).await };
         let state = here!(self.at_leader(&caller, Kind::Read { stale: q.stale }, &q, call));
-        Ok(Response::new(self.think(state, move |state| plans::simulate(state, &q)).await?))
+        Ok(Response::new(self.think(state, move |state, now| plans::simulate(state, now, &q)).await?))
     }
 
     async fn rebalance(&self, request: Request<v1::RebalanceRequest>) -> Answered<v1::PlanReply> {

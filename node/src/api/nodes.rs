@@ -67,7 +67,7 @@ impl Api {
     ) -> Result<v1::PlanReply, ApiError> {
         let node = convert::node(state, &request.node)?;
         caller.check_may_touch(state, node.id)?;
-        let preview = plans::drain(state, node)?;
+        let preview = plans::drain(state, self.handles.proposer.now(state), node)?;
         if request.dry_run {
             return Ok(preview);
         }

@@ -15,11 +15,6 @@ use super::status::ApiError;
 /// How many nodes are named when one line says why none can take an instance.
 const NODES_NAMED: usize = 4;
 
-/// The scheduler's time: the wall clock, but never before what is applied.
-pub(super) fn now(state: &State) -> Stamp {
-    crate::clock::wall_now().max(state.now)
-}
-
 /// For each service that should run and has an instance without a place: why, in one line.
 pub(super) fn unplaced(state: &State, now: Stamp) -> BTreeMap<ServiceName, String> {
     let nothing_planned = Plan { base: state.topology, actions: Vec::new() };

@@ -8,11 +8,12 @@ use muster_core::scheduler::{self, Item, ItemAction};
 use muster_core::spec::ServiceSpec;
 use muster_core::state::State;
 use muster_core::state::node::Node;
+use muster_core::time::Stamp;
 use muster_proto::v1;
 use muster_proto::v1::declared_service::What;
 
 use super::caller::Caller;
-use super::planner::{now, reply, tally};
+use super::planner::{reply, tally};
 use super::status::ApiError;
 use super::{Api, convert, services};
 
@@ -20,13 +21,16 @@ use super::{Api, convert, services};
 const ZONE: &str = "zone";
 
 /// What applying these declarations would do. Steps that are to be done anyway are not its doing.
-pub(super) fn apply(state: &State, request: v1::ApplyRequest) -> Result<v1::ApplyReply, ApiError> {
+pub(super) fn apply(
+    state: &State,
+    now: Stamp,
+    request: v1::ApplyRequest,
+) -> Result<v1::ApplyReply, ApiError> {
     let specs = services::specs(request.services)?;
     check_revision(state, &specs, request.if_revision.map(Revision))?;
     specs.iter().try_for_each(|spec| state.check_secrets(spec))?;
-    let at = now(state);
-    let anyway = scheduler::items_of_plan(state, &scheduler::plan(state, at), at);
-    let mut items = scheduler::plan_for_services(state, &specs, at)?;
+    let anyway = scheduler::items_of_plan(state, &scheduler::plan(state, now), now);
+    let mut items = scheduler::plan_for_services(state, &specs, now)?;
     items.retain(|item| item.instance.is_none() || !anyway.contains(item));
     let declared = items.iter().filter(|item| item.instance.is_none()).map(|item| {
         let what = match item.action {
@@ -58,8 +62,8 @@ fn check_revision(state: &State, specs: &[ServiceSpec], expected: Option<Revisio
 }
 
 /// What draining a node would do.
-pub(super) fn drain(state: &State, node: &Node) -> Result<v1::PlanReply, ApiError> {
-    let items = scheduler::drain_preview(state, node.id, now(state))?;
+pub(super) fn drain(state: &State, now: Stamp, node: &Node) -> Result<v1::PlanReply, ApiError> {
+    let items = scheduler::drain_preview(state, node.id, now)?;
     let stuck = items.iter().filter(|item| item.action == ItemAction::Keep).count();
     let mut summary = format!("draining {}: {}", node.name, tally(&items, "nothing to move"));
     if stuck > 0 {
@@ -74,9 +78,13 @@ pub(super) fn drain(state: &State, node: &Node) -> Result<v1::PlanReply, ApiErro
 }
 
 /// Where the instances of a service are, why there, and why not elsewhere.
-pub(super) fn explain(state: &State, request: &v1::ExplainRequest) -> Result<v1::PlanReply, ApiError> {
+pub(super) fn explain(
+    state: &State,
+    now: Stamp,
+    request: &v1::ExplainRequest,
+) -> Result<v1::PlanReply, ApiError> {
     let name = convert::service_name(&request.service)?;
-    let mut items = scheduler::explain_service(state, &name, now(state))?;
+    let mut items = scheduler::explain_service(state, &name, now)?;
     if let Some(index) = request.index {
         let slot = SlotId { service: name.clone(), index };
         items.retain(|item| item.instance.as_ref() == Some(&slot));
@@ -90,13 +98,17 @@ pub(super) fn explain(state: &State, request: &v1::ExplainRequest) -> Result<v1:
 }
 
 /// What losing nodes would do: those that are named, or the worst of all combinations of so many.
-pub(super) fn simulate(state: &State, request: &v1::SimulateRequest) -> Result<v1::PlanReply, ApiError> {
+pub(super) fn simulate(
+    state: &State,
+    now: Stamp,
+    request: &v1::SimulateRequest,
+) -> Result<v1::PlanReply, ApiError> {
     let lost = lost_nodes(state, request)?;
     if request.survive == 0 {
         if lost.is_empty() {
             return Err(ApiError::Invalid("say which nodes or zones are lost, or how many".to_owned()));
         }
-        let items = scheduler::simulate(state, &lost, now(state));
+        let items = scheduler::simulate(state, &lost, now);
         let names: Vec<String> = lost.iter().map(|node| state.name_of(*node)).collect();
         return Ok(reply(state, &items, losing(&names, &items)));
     }
@@ -108,7 +120,7 @@ pub(super) fn simulate(state: &State, request: &v1::SimulateRequest) -> Result<v
         let alive = state.sessions.len();
         return Err(ApiError::Invalid(format!("{alive} nodes are alive: fewer than that can be lost")));
     }
-    let worst = scheduler::survive(state, count, now(state));
+    let worst = scheduler::survive(state, count, now);
     let tried = if worst.complete { "all" } else { "the first" };
     let summary =
         format!("the worst of {tried} {} cases: {}", worst.tried, losing(&worst.lost, &worst.items));
@@ -160,8 +172,9 @@ impl Api {
         state: &State,
         request: &v1::RebalanceRequest,
     ) -> Result<v1::PlanReply, ApiError> {
-        let plan = scheduler::rebalance(state, now(state));
-        let items = scheduler::items_of_plan(state, &plan, now(state));
+        let now = self.handles.proposer.now(state);
+        let plan = scheduler::rebalance(state, now);
+        let items = scheduler::items_of_plan(state, &plan, now);
         let items: Vec<Item> = items.into_iter().filter(|item| item.action != ItemAction::Unplaced).collect();
         let mut answer = reply(state, &items, tally(&items, "nothing to move: the cluster is even"));
         if request.dry_run {

@@ -11,7 +11,7 @@ use muster_proto::v1;
 
 use super::status::ApiError;
 use super::view::{Sight, View, raft_view, service_view, token_view};
-use super::{Api, convert, planner};
+use super::{Api, convert};
 use crate::clock;
 use crate::raft::{RaftStatus, Role};
 
@@ -68,7 +68,7 @@ impl Api {
             leader,
             voters_alive: self.voters_alive(state, &raft).await,
             healths: self.handles.healths.borrow().as_ref().clone(),
-            now: planner::now(state),
+            now: self.handles.proposer.now(state),
             stale,
             warnings,
         }

@@ -105,7 +105,7 @@ impl Api {
             reachable,
             outdated: BTreeSet::new(),
             sessions_in_time: self.suspects(state).is_empty(),
-            now: clock::wall_now().max(state.now),
+            now: self.handles.proposer.now(state),
         }
     }
 

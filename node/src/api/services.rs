@@ -111,7 +111,7 @@ impl Api {
         if !source_is_there && !request.failover {
             return Err(ApiError::NothingToMove(slot.to_string()));
         }
-        planner::check_move(state, &slot, to.map(|node| node.id), planner::now(state))?;
+        planner::check_move(state, &slot, to.map(|node| node.id), self.handles.proposer.now(state))?;
         let whither = to.map_or_else(|| "elsewhere".to_owned(), |node| format!("to {}", node.name));
         let command = Command::MoveInstance { slot: slot.clone(), to: to.map(|node| node.id) };
         let done = format!("instance {slot} moves {whither}");

@@ -11,7 +11,6 @@ use muster_tls::Certificate;
 use super::Api;
 use super::caller::Caller;
 use super::status::ApiError;
-use crate::clock;
 use crate::token::Token;
 
 /// How long a token can be used when the caller does not say.
@@ -41,7 +40,7 @@ impl Api {
         let authority = Certificate::from_der(&authority.certificate)
             .map_err(|error| ApiError::Internal(error.to_string()))?;
         let token = Token::generate(authority.pin()).map_err(no_randomness)?;
-        let expires = clock::wall_now().max(self.state().now).plus(ttl);
+        let expires = self.handles.proposer.now(&state).plus(ttl);
         let grant = TokenGrant {
             id: token.id.clone(),
             hash: token.hash(),

@@ -63,7 +63,7 @@ impl Controller {
             }
             Request::Close(proof) => {
                 let plan =
-                    muster_core::scheduler::plan_after_loss(state, proof.session, self.time.now(state.now));
+                    muster_core::scheduler::plan_after_loss(state, proof.session, self.proposer.now(state));
                 tracing::info!(session = %proof.session, steps = plan.actions.len(), "closing an expired session");
                 let close = CloseSession {
                     session: proof.session,
@@ -143,7 +143,7 @@ impl Controller {
             return;
         }
         leading.fenced_at.insert(session, now_monotonic);
-        let plan = muster_core::scheduler::plan_after_loss(state, session, self.time.now(state.now));
+        let plan = muster_core::scheduler::plan_after_loss(state, session, self.proposer.now(state));
         self.propose(Proposed::Fenced(session), Command::Fenced { session, plan });
     }
 

@@ -61,7 +61,7 @@ impl Controller {
         let outdated = status.peers.iter().filter(|(id, peer)| !as_declared(id, peer));
         Facts {
             outdated: outdated.map(|(id, _)| NodeId(*id)).collect(),
-            now: self.time.now(state.now),
+            now: self.proposer.now(state),
             reachable: members.iter().filter(|id| recent(id)).map(|id| NodeId(*id)).collect(),
             caught_up: members
                 .iter()

@@ -17,7 +17,7 @@ const SAME_PLAN_PAUSE: Duration = Duration::from_millis(500);
 
 impl Controller {
     pub(super) fn place(&self, leading: &mut Leading, state: &Arc<State>) {
-        let at = self.time.now(state.now);
+        let at = self.proposer.now(state);
         let time_is_up = leading.replan_at.is_some_and(|due| due <= at);
         let seen = Some((state.topology, state.observed));
         if leading.plan_in_flight || (leading.planned_for == seen && !time_is_up) {

@@ -101,6 +101,12 @@ impl Cost {
         Self { isolated, since: Some(now), fails_over: true, ..Self::services_of(host) }
     }
 
+    /// The hosts can't renew their leases from a later moment on only.
+    #[must_use]
+    pub fn isolated_since(self, since: Moment) -> Self {
+        Self { isolated: self.isolated.into_iter().map(|(host, _)| (host, since)).collect(), ..self }
+    }
+
     /// What two faults at once may cost. Together they may take the majority of the voters, and no bound in time was
     /// ever given for that.
     #[must_use]

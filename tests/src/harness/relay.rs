@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::wait::Moment;
+use super::wait::{self, Moment};
 use super::{HarnessError, Network, tool};
 use crate::sim::rng::Rng;
 
@@ -28,6 +28,9 @@ const FRAME_BYTES: usize = 70_000;
 const QUEUE_MAX: usize = 4_000;
 /// How long a thread waits before it looks whether it shall end.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// How long the kernel may take to let go of a host's device.
+const LETS_GO_WITHIN: Duration = Duration::from_secs(10);
 
 /// What befalls packets.
 #[derive(Clone, Copy, Debug)]
@@ -121,9 +124,16 @@ impl Relay {
     pub fn remove(mut self) -> Result<(), HarnessError> {
         self.end_threads();
         let Self { switch, host, .. } = &self;
-        tool::ip(&format!("-n {switch} link del {host}-h"))?;
+        // Until the host is back on the bridge it is cut off, and deleting a device may take the kernel a second: it
+        // lets go of the host's device long before that.
+        let delete = format!("-n {switch} link del {host}-h");
+        let deletion = std::thread::spawn(move || tool::ip(&delete));
+        let back = format!("-n {switch} link set {host} master sw0 up");
+        wait::until(LETS_GO_WITHIN, "the kernel lets go of a device", || {
+            tool::ip(&back).map_err(|error| error.to_string())
+        })?;
+        deletion.join().map_err(|_| HarnessError::broken("deleting a device panicked"))??;
         tool::ip(&format!("-n {switch} link del {host}-o"))?;
-        tool::ip(&format!("-n {switch} link set {host} master sw0 up"))?;
         if self.carried.load(Ordering::Relaxed) > 0 {
             return Ok(());
         }

@@ -181,7 +181,7 @@ impl World {
             if recorded || why == Death::Revoked {
                 record_revoked(guard, slot, task.generation);
             }
-            guard.ended.insert(slot, (task.session, task.generation));
+            record_ended(guard, slot, task.session, task.generation);
         }
     }
 
@@ -372,7 +372,7 @@ impl World {
             Some(_) => self.kill(id, slot, 20 * MS, Death::Revoked),
             None => {
                 record_revoked(guard, slot, generation);
-                guard.ended.insert(slot, (session, generation));
+                record_ended(guard, slot, session, generation);
             }
         }
     }
@@ -418,6 +418,14 @@ impl World {
         *lease = successor;
         host.guard_frozen_until = host.guard_frozen_until.max(at + takes);
         tell!(self, "host {id}: the guard executes another binary");
+    }
+}
+
+/// Notes what the agent shall report. A late order to stop what ended long ago must not hide what ended since.
+fn record_ended(guard: &mut Guard, slot: Slot, session: SessionId, generation: Generation) {
+    let ended = guard.ended.entry(slot).or_insert((session, generation));
+    if ended.1 < generation {
+        *ended = (session, generation);
     }
 }
 

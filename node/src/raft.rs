@@ -16,7 +16,6 @@ mod handle;
 mod log_store;
 pub mod network;
 mod replica;
-mod runtime;
 mod state_machine;
 mod status;
 mod types;

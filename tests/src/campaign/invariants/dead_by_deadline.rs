@@ -27,7 +27,12 @@ pub fn judge(round: &Round<'_>) -> Vec<Violation> {
                 let beyond = Moment(run.last_ns).since(deadline);
                 found.push(Violation::wrong(
                     NAME,
-                    format!("{} ran on {host} for {:.1} ms beyond its lease", service.name, millis(beyond)),
+                    format!(
+                        "{} ran on {host} for {:.1} ms beyond its lease; the machine was late by {:.0} ms since",
+                        service.name,
+                        millis(beyond),
+                        millis(round.metronome.late(*since, Moment(run.last_ns)))
+                    ),
                 ));
             }
         }

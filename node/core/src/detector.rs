@@ -33,8 +33,8 @@ const POLLS_IN_TTL: u32 = 8;
 /// As long as every lease is known to be younger than this part of its TTL, nobody is asked: an idle cluster costs
 /// half as much, and all leases stay well below the age at which they are overdue.
 const FRESH_DIVISOR: u32 = 4;
-/// A voter whose last report is older than this part of a TTL, four polls, may be out of reach.
-const HEARD_DIVISOR: u32 = 2;
+/// A voter from which so many polls brought no report may be out of reach.
+const POLLS_UNHEARD: u32 = 4;
 /// A close or re-opening that has not been applied after this is asked for again.
 const PROPOSE_AGAIN: Duration = Duration::from_millis(500);
 
@@ -184,9 +184,9 @@ impl Detector {
             self.polled_at = Some(now);
             requests.push(Request::AskAges { voters: self.membership.voters().into_iter().collect() });
         }
-        let ask_again = self.ask_again();
+        let pace = Pace { ask_again: self.ask_again(), heard_within: self.poll_every() * POLLS_UNHEARD };
         for watched in self.sessions.values_mut() {
-            requests.extend(decide(watched, &self.membership, &self.boots, now, ask_again));
+            requests.extend(decide(watched, &self.membership, &self.boots, now, pace));
         }
         requests
     }
@@ -272,13 +272,22 @@ impl Detector {
     }
 }
 
+/// How long the detector waits for answers.
+#[derive(Clone, Copy)]
+struct Pace {
+    /// For one that was asked for, until it is asked for again.
+    ask_again: Duration,
+    /// For a report, until its voter may be out of reach.
+    heard_within: Duration,
+}
+
 /// What to do about one session: close it, ask for promises, or take it back.
 fn decide(
     watched: &mut Watched,
     membership: &Membership,
     boots: &BTreeMap<NodeId, BootId>,
     now: HostInstant,
-    ask_again: Duration,
+    pace: Pace,
 ) -> Option<Request> {
     if watched.is_quiet(now) {
         return None;
@@ -298,12 +307,12 @@ fn decide(
         watched.proposed_at = if may_propose { Some(now) } else { watched.proposed_at };
         return may_propose.then(|| Request::Reopen { session, to: Reopens(reopens.0 + 1) });
     }
-    if !watched.majority_expired(membership, now) {
+    if !watched.majority_expired(membership, now, pace.heard_within) {
         return None;
     }
     let voters = watched.voters_to_ask(membership, now);
     for voter in &voters {
-        watched.ask_again_at.insert(*voter, plus(now, ask_again));
+        watched.ask_again_at.insert(*voter, plus(now, pace.ask_again));
     }
     let request = CloseRequest { session, membership: membership.id, reopens };
     (!voters.is_empty()).then_some(Request::AskPromise { voters, request })

@@ -26,7 +26,7 @@ use crate::memory;
 use crate::protocol::ExitHow;
 use crate::stray;
 use child::{Command, Failure};
-use log::LogProcess;
+use log::Output;
 
 const WIRE_FD: i32 = 3;
 const LIFE_FD: i32 = 4;
@@ -56,7 +56,7 @@ struct Init {
     life: OwnedFd,
     signals: SignalFd,
     main: Option<Pid>,
-    log: Option<LogProcess>,
+    output: Option<Output>,
     checks: Vec<Check>,
 }
 
@@ -90,7 +90,7 @@ impl Init {
             Isolation::UserNamespace => namespace::map_identity(uid, gid)?,
             Isolation::Nothing => nix::sys::prctl::set_child_subreaper(true)?,
         }
-        Ok(Self { launch, wire, life, signals, main: None, log: None, checks: Vec::new() })
+        Ok(Self { launch, wire, life, signals, main: None, output: None, checks: Vec::new() })
     }
 
     fn live(&mut self) -> i32 {
@@ -113,7 +113,7 @@ impl Init {
             }
         };
         // First the log: what is killed then is all that is left in the namespace, who writes it too.
-        let log_dropped_bytes = self.log.take().map_or(0, LogProcess::finish);
+        let log_dropped_bytes = self.output.take().map_or(0, Output::finish);
         self.kill_the_rest();
         self.tell(&FromInit::Exited { how, log_dropped_bytes });
         0
@@ -160,8 +160,8 @@ impl Init {
         }
         self.main = Some(pid);
         if let (Some(spec), Some((reading, _))) = (&self.launch.spec.log, output) {
-            // Without a process for its log a task runs all the same: its output is lost, its writes get EPIPE.
-            self.log = LogProcess::start(spec, &self.launch, reading).ok();
+            self.output =
+                Some(Output::begin(spec, &self.launch, reading).map_err(failed("read the output"))?);
         }
         Ok(())
     }
@@ -171,7 +171,9 @@ impl Init {
         let fds = [self.signals.as_fd().as_raw_fd(), self.wire.as_raw_fd(), self.life.as_raw_fd()];
         let mut entries = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
         let now = clock::now();
-        let next = self.checks.iter().map(|check| clock::until(now, check.deadline_ns)).min();
+        let dues_ns = self.checks.iter().map(|check| check.deadline_ns);
+        let dues_ns = dues_ns.chain(self.output.as_ref().and_then(Output::due_ns));
+        let next = dues_ns.map(|due_ns| clock::until(now, due_ns)).min();
         kernel::poll_for(&mut entries, next).map_err(|_| Errno::EIO)?;
         let [signals, wire, life] = entries.map(|entry| entry.revents != 0);
         if life {
@@ -181,6 +183,9 @@ impl Init {
             self.obey()?;
         }
         self.end_late_checks();
+        if let Some(output) = &mut self.output {
+            output.tend();
+        }
         if signals {
             while self.signals.read_signal()?.is_some() {}
             return self.reap();
@@ -250,19 +255,9 @@ impl Init {
             } else if let Some(index) = self.checks.iter().position(|check| check.pid == pid) {
                 let check = self.checks.swap_remove(index);
                 self.tell(&FromInit::Checked { id: check.id, how: Some(how) });
-            } else {
-                self.log_ended(pid, how);
+            } else if let Some(output) = &mut self.output {
+                output.note_ended(pid, how);
             }
-        }
-    }
-
-    /// If it was that process, and not one that the task left behind.
-    fn log_ended(&mut self, pid: Pid, how: ExitHow) {
-        let by_itself = how == ExitHow::Code(0);
-        let Some(log) = self.log.take_if(|log| log.pid() == pid && !by_itself) else { return };
-        if let (ExitHow::Signal(_), Some(spec)) = (how, &self.launch.spec.log) {
-            // Killed, by the task perhaps with all else that it can see. Its output still needs a reader.
-            self.log = log.start_again(spec, &self.launch).ok();
         }
     }
 

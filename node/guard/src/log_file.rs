@@ -42,10 +42,8 @@ impl RotatedFile {
     }
 
     /// Writes all that comes from `source` until it hangs up, and counts the bytes that could not be written. Makes
-    /// the file's directory; the file itself is opened by the first output.
+    /// the file's directory where it is missing; the file is opened by the first output.
     pub(crate) fn write_all_from(&mut self, source: &OwnedFd, unwritten: &AtomicU64) {
-        // Without it the file can't be opened, and all output counts as unwritten.
-        let _made = self.directory.as_ref().map(std::fs::create_dir_all);
         let mut chunk = [0; CHUNK_BYTES];
         loop {
             match nix::unistd::read(source, &mut chunk) {
@@ -68,6 +66,8 @@ impl RotatedFile {
             self.rotate();
         }
         if self.open.is_none() {
+            // Without it the file can't be opened, and all output counts as unwritten.
+            let _made = self.directory.as_ref().map(std::fs::create_dir_all);
             self.open = self.reopen(false);
             // A file left by an earlier start may be full already.
             if self.open.as_ref().is_some_and(|(_, size)| full(*size)) {

@@ -24,7 +24,7 @@ use crate::live::{Live, Pinned};
 /// Connecting and shaking hands takes no longer than this, whatever the channel allows.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// A connection to a node of the cluster is over when what was sent on it stays unacknowledged for so long. TCP by itself
+/// A connection to a certain node is over when what was sent on it stays unacknowledged, or unread, for so long. TCP by itself
 /// would wait, after a cut of some seconds, for as long again before it tries whether the cable is back; a new
 /// connection is made within moments.
 const UNACKNOWLEDGED_MAX_MS: u32 = 2000;

@@ -101,10 +101,11 @@ impl Cost {
         Self { isolated, since: Some(now), fails_over: true, ..Self::services_of(host) }
     }
 
-    /// The hosts can't renew their leases from a later moment on only.
+    /// The fault was complete at a later moment only.
     #[must_use]
-    pub fn isolated_since(self, since: Moment) -> Self {
-        Self { isolated: self.isolated.into_iter().map(|(host, _)| (host, since)).collect(), ..self }
+    pub fn complete_at(self, at: Moment) -> Self {
+        let isolated = self.isolated.into_iter().map(|(host, _)| (host, at)).collect();
+        Self { isolated, since: Some(at), ..self }
     }
 
     /// What two faults at once may cost. Together they may take the majority of the voters, and no bound in time was

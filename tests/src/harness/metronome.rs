@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use nix::sched::{CpuSet, sched_setaffinity};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
 use super::wait::{self, Moment};
@@ -33,9 +33,10 @@ impl Metronome {
     #[must_use]
     pub fn start() -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let own = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
+        let processors = (0..CpuSet::count()).filter(|processor| own.is_set(*processor).unwrap_or(false));
         let everywhere = Beat::start(Duration::from_millis(2), &stop, || {});
-        let on_each = (0..processors)
+        let on_each = processors
             .map(|processor| Beat::start(Duration::from_millis(5), &stop, move || stay_on(processor)));
         Self { beats: std::iter::once(everywhere).chain(on_each).collect(), stop }
     }

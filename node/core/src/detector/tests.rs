@@ -75,6 +75,17 @@ fn a_leader_that_is_cut_off_asks_nobody_not_even_itself() {
 }
 
 #[test]
+fn a_session_of_the_former_timing_is_given_up_at_w_all_the_same() {
+    let mut detector = detector();
+    detector.timing_applied(Timing::WAN);
+    detector.poll(at(0));
+    (1..=3).for_each(|voter| report(&mut detector, 0, voter, 0, None));
+    let asks = |requests: Vec<Request>| requests.iter().any(|r| matches!(r, Request::AskPromise { .. }));
+    assert!(!asks(detector.poll(at(1030))));
+    assert!(asks(detector.poll(at(1031))), "polls are further apart than its W");
+}
+
+#[test]
 fn fresh_leases_are_asked_about_before_they_could_be_overdue() {
     let mut detector = detector();
     detector.poll(at(0));

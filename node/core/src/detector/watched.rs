@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{HEARD_DIVISOR, OVERDUE_DIVISOR};
+use super::OVERDUE_DIVISOR;
 use crate::id::{BootId, NodeId, Reopens};
 use crate::lease::membership::{MAX_VOTERS, Membership, majority_of};
 use crate::lease::voter::OpenSession;
@@ -97,12 +97,17 @@ impl Watched {
         self.promises.is_empty() && self.reports.iter().all(|(_, report)| quiet(report))
     }
 
-    /// Whether a majority (joint: of both halves) has reached W, and has been heard from lately. To a leader that is
+    /// Whether a majority (joint: of both halves) has reached W, and has been heard from within that time. To a leader that is
     /// cut off everybody looks expired. The few voters on its side, itself first, would give up what a majority holds
     /// on to, and be missing there when a voter of that majority dies, until each session is re-opened (R9).
-    pub(super) fn majority_expired(&self, membership: &Membership, now: HostInstant) -> bool {
+    pub(super) fn majority_expired(
+        &self,
+        membership: &Membership,
+        now: HostInstant,
+        heard_within: Duration,
+    ) -> bool {
         let expired = |report: &Reported| report.age_at(now) >= self.closing_age();
-        let heard = |report: &Reported| now.longest_since(report.at) <= self.ttl() / HEARD_DIVISOR;
+        let heard = |report: &Reported| now.longest_since(report.at) <= heard_within;
         membership
             .is_majority(|voter| self.report_of(voter).is_some_and(|report| expired(report) && heard(report)))
     }

@@ -1,7 +1,8 @@
 //! The way of a task's output to its log, in a process beside the init: it may wait for the disk, the init may not.
 //!
 //! One of its threads moves output from the task's pipe into a second pipe without ever waiting, and drops and
-//! counts what does not fit; the other one writes to the disk. So a slow disk never blocks the task.
+//! counts what does not fit; the other one writes to the disk. So a slow disk never blocks the task; only a task that
+//! stops this process with a signal does that to itself.
 //!
 //! It has to be a process, and not a thread of the init. A namespace is killed when the *last* thread of its first process
 //! ends, and one that waits for a disk that stalls does not end, whatever signal it gets: the task would outlive its
@@ -9,7 +10,7 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,68 +18,135 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 
+use crate::clock;
 use crate::kernel::{self, Fork};
 use crate::launch::Launch;
 use crate::log_file::RotatedFile;
 use crate::memory;
-use crate::protocol::LogSpec;
+use crate::protocol::{ExitHow, LogSpec};
 
 /// How much output waits for the disk, in bytes.
 const WAITING_BYTES: i32 = 256 * 1024;
 const CHUNK_BYTES: usize = 8192;
 /// More than a pipe holds unless its size was raised.
 const LAST_CHUNKS: usize = 64;
-/// How long the end of a task waits for each of the two messages, in milliseconds; the first one comes at once.
-const LAST_OUTPUT_MS: i32 = 1000;
+/// How long the end of a task waits for its last output to be written, in nanoseconds.
+const LAST_OUTPUT_NS: u64 = 1_000_000_000;
+/// A process that ended is replaced after this time, in nanoseconds: whatever ends one may end the next at once, and the
+/// init forks at its guard's priority.
+const AGAIN_AFTER_NS: u64 = 100_000_000;
 /// Ample for two small buffers.
 const STACK_BYTES: usize = 128 * 1024;
 
-/// The process as the init sees it.
-pub(crate) struct LogProcess {
-    pid: Pid,
-    /// Kept for a successor, if somebody kills the process.
+/// The output of a task, and the process that takes it to the log.
+pub(crate) struct Output {
+    spec: LogSpec,
+    nice: i32,
     from_task: OwnedFd,
+    process: Option<LogProcess>,
+    /// When a process is started in the place of one that ended.
+    again_at_ns: Option<u64>,
+    /// While there was no process.
+    dropped: u64,
+}
+
+struct LogProcess {
+    /// `None` once it has ended by itself.
+    pid: Option<Pid>,
     /// Shut down to ask for the end. The process then says how many bytes it dropped, and, if the disk lets it get
     /// that far, how many the disk did not take.
     wire: UnixStream,
 }
 
-impl LogProcess {
+impl Output {
     /// Starts the process. `from_task` is the reading end of the task's output.
-    pub(crate) fn start(spec: &LogSpec, launch: &Launch, from_task: OwnedFd) -> io::Result<Self> {
+    pub(crate) fn begin(spec: &LogSpec, launch: &Launch, from_task: OwnedFd) -> nix::Result<Self> {
         kernel::set_nonblocking(from_task.as_fd())?;
+        let nice = launch.ordinary.nice;
+        let mut output =
+            Self { spec: spec.clone(), nice, from_task, process: None, again_at_ns: None, dropped: 0 };
+        output.start(false);
+        Ok(output)
+    }
+
+    /// When [`Self::tend`] has something to do.
+    pub(crate) const fn due_ns(&self) -> Option<u64> {
+        self.again_at_ns
+    }
+
+    /// Starts another process if it is time.
+    pub(crate) fn tend(&mut self) {
+        if self.again_at_ns.is_some_and(|at_ns| at_ns <= clock::now().boottime_ns) {
+            self.start(true);
+        }
+    }
+
+    /// Notes that a child ended, which may be the process: somebody killed it, the task perhaps with all else that it
+    /// can see, or the host lacked what it needs. The output still needs a reader.
+    pub(crate) fn note_ended(&mut self, pid: Pid, how: ExitHow) {
+        let Some(process) = self.process.as_mut().filter(|process| process.pid == Some(pid)) else { return };
+        process.pid = None;
+        // By itself it ends when all of the task's writers have; what it dropped is asked for in the end.
+        if how != ExitHow::Code(0) {
+            self.process = None;
+            self.start_later();
+        }
+    }
+
+    /// Lets the process write what it has, for a limited time; the result is the number of bytes dropped.
+    pub(crate) fn finish(self) -> u64 {
+        self.dropped + self.process.map_or(0, LogProcess::finish)
+    }
+
+    fn start(&mut self, again: bool) {
+        self.again_at_ns = None;
+        self.process = LogProcess::start(&self.spec, self.nice, self.from_task.as_fd(), again).ok();
+        if self.process.is_none() {
+            self.drop_what_waits();
+            self.start_later();
+        }
+    }
+
+    fn start_later(&mut self) {
+        self.again_at_ns = Some(clock::now().boottime_ns.saturating_add(AGAIN_AFTER_NS));
+    }
+
+    /// A task never waits for its log, even where no process can be had.
+    fn drop_what_waits(&mut self) {
+        let mut chunk = [0; CHUNK_BYTES];
+        for _ in 0..LAST_CHUNKS {
+            let Ok(count @ 1..) = nix::unistd::read(&self.from_task, &mut chunk) else { return };
+            self.dropped += count as u64;
+        }
+    }
+}
+
+impl LogProcess {
+    fn start(spec: &LogSpec, nice: i32, from_task: BorrowedFd<'_>, again: bool) -> io::Result<Self> {
         let (wire, theirs) = UnixStream::pair()?;
         match kernel::fork(0)? {
-            Fork::Parent(pid) => Ok(Self { pid, from_task, wire }),
+            Fork::Parent(pid) => Ok(Self { pid: Some(pid), wire }),
             Fork::Child => {
                 // Refused without privileges if it is negative.
-                let _refused = kernel::set_ordinary_priority(launch.ordinary.nice);
-                let code = i32::from(live(spec, from_task, theirs).is_err());
+                let _refused = kernel::set_ordinary_priority(nice);
+                let code = i32::from(live(spec, from_task, theirs, again).is_err());
                 kernel::exit_now(code);
             }
         }
     }
 
-    /// Its process id.
-    pub(crate) const fn pid(&self) -> Pid {
-        self.pid
-    }
-
-    /// Starts another one in the place of one that was killed.
-    pub(crate) fn start_again(self, spec: &LogSpec, launch: &Launch) -> io::Result<Self> {
-        Self::start(spec, launch, self.from_task)
-    }
-
-    /// Lets the process write what it has, for a limited time; the result is the number of bytes dropped.
-    pub(crate) fn finish(self) -> u64 {
-        // It may have ended by itself, when all of the task's writers had.
+    fn finish(self) -> u64 {
+        // It may have ended by itself.
         let _ended = self.wire.shutdown(Shutdown::Write);
+        let until_ns = clock::now().boottime_ns.saturating_add(LAST_OUTPUT_NS);
         let mut dropped = 0;
         loop {
+            let left_ms = clock::until(clock::now(), until_ns).as_millis();
             let mut told = [0; 8];
             // On a disk that stalls the last output is lost with the init: ending in time matters more.
-            let in_time = kernel::wait_readable(self.wire.as_fd(), LAST_OUTPUT_MS).unwrap_or(false);
-            if !in_time || nix::unistd::read(&self.wire, &mut told) != Ok(told.len()) {
+            let in_time =
+                kernel::wait_readable(self.wire.as_fd(), i32::try_from(left_ms).unwrap_or(i32::MAX));
+            if !in_time.unwrap_or(false) || nix::unistd::read(&self.wire, &mut told) != Ok(told.len()) {
                 return dropped;
             }
             dropped += u64::from_be_bytes(told);
@@ -87,11 +155,11 @@ impl LogProcess {
 }
 
 /// The life of the process. Everything that may wait for the disk is here, the opening of the file too.
-fn live(spec: &LogSpec, from_task: OwnedFd, wire: UnixStream) -> io::Result<()> {
+fn live(spec: &LogSpec, from_task: BorrowedFd<'_>, wire: UnixStream, again: bool) -> io::Result<()> {
     kernel::die_with_parent(None)?;
-    kernel::place_fd(from_task.as_fd(), 0)?;
+    kernel::place_fd(from_task, 0)?;
     kernel::place_fd(wire.as_fd(), 1)?;
-    std::mem::forget((from_task, wire));
+    std::mem::forget(wire);
     // Above all what tells the guard that the init lives.
     kernel::close_from(2, false);
     nix::sys::prctl::set_name(c"muster-log")?;
@@ -100,6 +168,9 @@ fn live(spec: &LogSpec, from_task: OwnedFd, wire: UnixStream) -> io::Result<()> 
     // A smaller pipe is better than none: the limit for unprivileged users may be used up.
     let _smaller = nix::fcntl::fcntl(&to_disk, nix::fcntl::FcntlArg::F_SETPIPE_SZ(WAITING_BYTES));
     kernel::set_nonblocking(to_disk.as_fd())?;
+    if again {
+        nix::unistd::write(&to_disk, b"\n[muster: the log's process was ended; output may be missing]\n")?;
+    }
     memory::give_back_program();
     let mut file = RotatedFile::new(spec)?;
     let unwritten = AtomicU64::new(0);

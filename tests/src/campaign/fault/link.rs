@@ -94,7 +94,7 @@ fn cut(scene: &Scene, host: &str) -> Result<Cost, HarnessError> {
     let network = scene.cluster.network();
     network.cut(host)?;
     let cost = Cost::host_lost(host);
-    Ok(cost.isolated_since(network.silent_since(host)?))
+    Ok(cost.complete_at(network.silent_since(host)?))
 }
 
 fn mend(hosts: Vec<String>) -> super::Heal {

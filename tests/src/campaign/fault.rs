@@ -101,13 +101,6 @@ impl Cost {
         Self { isolated, since: Some(now), fails_over: true, ..Self::services_of(host) }
     }
 
-    /// The fault was complete at a later moment only.
-    #[must_use]
-    pub fn complete_at(self, at: Moment) -> Self {
-        let isolated = self.isolated.into_iter().map(|(host, _)| (host, at)).collect();
-        Self { isolated, since: Some(at), ..self }
-    }
-
     /// What two faults at once may cost. Together they may take the majority of the voters, and no bound in time was
     /// ever given for that.
     #[must_use]

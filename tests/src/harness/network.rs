@@ -2,22 +2,15 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
 
 use nix::sched::{CloneFlags, setns};
 
-use super::wait::{self, Moment};
 use super::{HarnessError, sweep, tool};
 
 /// Hosts are 10.77.0.1, .2, …; the switch, where operators and clients stand, is .254. The namespaces of
 /// another run don't see these.
 const SUBNET: &str = "10.77.0";
 const SWITCH_ADDRESS: u8 = 254;
-
-/// Nothing has passed for so long: several heartbeats.
-const SILENCE: Duration = Duration::from_millis(120);
-/// How long a cable that was pulled may take to fall silent.
-const SILENT_WITHIN: Duration = Duration::from_secs(5);
 
 /// The namespaces of one cluster.
 #[derive(Debug)]
@@ -82,32 +75,6 @@ impl Network {
     /// When the system refuses.
     pub fn cut(&self, host: &str) -> Result<(), HarnessError> {
         tool::ip(&format!("-n {} link set {host} down", self.switch()))
-    }
-
-    /// Waits until nothing passes the host's cable any more, by the counters of its device; since when. A busy kernel may
-    /// still deliver what was under way when the cable was pulled.
-    ///
-    /// # Errors
-    /// When something passes all the time.
-    pub fn silent_since(&self, host: &str) -> Result<Moment, HarnessError> {
-        let switch = self.switch();
-        // What was dropped at the cable that is out counts elsewhere.
-        let counters = format!("cat /sys/class/net/{host}/statistics/[rt]x_packets");
-        let passed = || {
-            let now = Moment::now();
-            let read = tool::run_inside(&switch, Path::new("sh"), &["-c", &counters])?.success()?;
-            Ok::<_, HarnessError>((read.stdout, now))
-        };
-        let mut before = passed()?;
-        wait::until(SILENT_WITHIN, "nothing passes a cable that was pulled", || {
-            wait::pass(SILENCE);
-            let after = passed().map_err(|error| error.to_string())?;
-            if after.0 == before.0 {
-                return Ok(before.1);
-            }
-            before = after;
-            Err("something has".to_owned())
-        })
     }
 
     /// Plugs the cable in and drops all filters of the host.

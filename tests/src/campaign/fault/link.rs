@@ -18,8 +18,8 @@ impl Fault for Cut {
     fn inject(&self, scene: &mut Scene, rng: &mut Rng) -> Result<Injury, HarnessError> {
         let host = scene.victim(rng)?;
         let told = format!("cable pulled at {}", scene.describe(&host));
-        let cost = cut(scene, &host)?;
-        Ok(Injury { told, lasts: long(rng), cost, heal: mend(vec![host]) })
+        scene.cluster.network().cut(&host)?;
+        Ok(Injury { told, lasts: long(rng), cost: Cost::host_lost(&host), heal: mend(vec![host]) })
     }
 }
 
@@ -35,7 +35,8 @@ impl Fault for CutBriefly {
         let host = scene.victim(rng)?;
         let told = format!("cable pulled at {}", scene.describe(&host));
         let lasts = span_ms(rng, 700, 1_200);
-        let cost = Cost { fails_over: false, ..cut(scene, &host)? };
+        scene.cluster.network().cut(&host)?;
+        let cost = Cost { fails_over: false, ..Cost::host_lost(&host) };
         let cost = cost.with_recovery(Duration::from_secs(2));
         Ok(Injury { told, lasts, cost, heal: mend(vec![host]) })
     }
@@ -88,13 +89,6 @@ impl Fault for LeaderSeparated {
         scene.cluster.network().separate(&leader, &host)?;
         Ok(Injury { told, lasts: long(rng), cost: Cost::nothing(), heal: mend(vec![leader, host]) })
     }
-}
-
-fn cut(scene: &Scene, host: &str) -> Result<Cost, HarnessError> {
-    let network = scene.cluster.network();
-    network.cut(host)?;
-    let cost = Cost::host_lost(host);
-    Ok(cost.complete_at(network.silent_since(host)?))
 }
 
 fn mend(hosts: Vec<String>) -> super::Heal {

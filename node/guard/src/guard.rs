@@ -11,7 +11,7 @@ mod cgroup;
 mod client;
 mod ending;
 mod family;
-mod handle;
+
 pub(crate) mod handover;
 mod network;
 mod orders;
@@ -32,6 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::datagram::Rejection;
+use crate::handle::Handle;
 use crate::kernel;
 use crate::key::SessionKey;
 use crate::launch::{Isolation, Ordinary};
@@ -41,7 +42,6 @@ use crate::report::report;
 use cgroup::Cgroups;
 use client::{CLIENTS_MAX, Client};
 use ending::Stopping;
-use handle::Handle;
 use handover::Reload;
 use network::Network;
 use session::Session;
@@ -276,7 +276,9 @@ impl Guard {
         };
         for shim in self.shims.bound().filter(|shim| !shim.dead) {
             // A shim that is too stuck to read dies by the value it had.
-            let _stuck = shim.arm(timer_ns, false);
+            if shim.arm(timer_ns, false).unwrap_or(false) {
+                self.tasks.wake_inits(shim.number);
+            }
         }
     }
 

@@ -6,7 +6,9 @@
 pub mod client;
 mod clock;
 pub mod datagram;
+mod deadline;
 mod guard;
+mod handle;
 mod init;
 mod kernel;
 pub mod key;

@@ -73,6 +73,11 @@ pub(crate) enum ToInit {
     Signal { signal: i32 },
     /// Kill everything of the task, write out its log, and end.
     Kill,
+    /// Kill everything of the task at once, its log's process too. Sent only to inits whose hello says that they take it.
+    KillNow,
+    /// A descriptor comes along: the page of a [`crate::deadline::Deadline`]. Without one: the moment on that page came
+    /// nearer. As for whom: as above.
+    Deadline,
     /// Run a health check.
     Check { id: u64, argv: Vec<String>, timeout_ms: u64 },
 }
@@ -82,13 +87,20 @@ pub(crate) enum ToInit {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum FromInit {
     /// The init is ready.
-    Hello { notes: Vec<String> },
+    Hello {
+        notes: Vec<String>,
+        /// Whether it understands [`ToInit::Deadline`] and [`ToInit::KillNow`].
+        #[serde(default)]
+        takes_deadline: bool,
+    },
     /// Sent by the task's process itself just before its exec.
     Exec,
     /// The command was executed.
     Started,
     /// It was not.
     Failed { step: String, errno: i32 },
+    /// The deadline came: everything of the task was killed, and can't be taken back.
+    Lapsed,
     /// The main process ended, everything else of the task was killed.
     Exited { how: ExitHow, log_dropped_bytes: u64 },
     /// A health check ended; without `how` it ran out of time.

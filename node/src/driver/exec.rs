@@ -112,6 +112,7 @@ impl ExecDriver {
             stop_signal,
             stop_grace_ms: u64::try_from(order.stop_timeout.as_millis()).unwrap_or(u64::MAX),
             log: Some(log),
+            checks: matches!(&order.spec.health, Some(health) if matches!(health.check, spec::Check::Exec(_))),
         })
     }
 

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::handle::Handle;
+use crate::handle::Handle;
 use crate::protocol::codec::{FrameDecoder, encode_frame};
 use crate::protocol::{ClientRole, GuardFrame, Outcome, Refusal, Reply, RequestFrame};
 

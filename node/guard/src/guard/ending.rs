@@ -27,11 +27,13 @@ pub(crate) struct Stopping {
 impl Guard {
     /// The lease has ended: kill everything that hangs on it, and tell the lease once nothing is left (R4).
     pub(super) fn kill_bound(&mut self, now: HostInstant) {
-        for shim in self.shims.bound() {
-            shim.kill();
-        }
         for task in self.tasks.all.iter_mut().filter(|task| task.is_alive() && task.ends_with_lease()) {
-            task.kill();
+            task.kill(now.boottime_ns);
+        }
+        let tasks = &self.tasks;
+        for shim in self.shims.all.iter_mut().filter(|shim| shim.is_bound()) {
+            let mut under_it = tasks.all.iter().filter(|task| task.is_alive() && task.shim == shim.number);
+            shim.end(now.boottime_ns, under_it.any(|task| task.takes_deadline));
         }
         if self.isolation == Isolation::Nothing {
             self.kill_strays();

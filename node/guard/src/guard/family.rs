@@ -7,10 +7,10 @@ use nix::errno::Errno;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 use super::Guard;
-use super::handle::Handle;
 use super::shims::ShimKind;
 use super::tasks::{Asked, Task};
 use crate::clock;
+use crate::handle::Handle;
 use crate::init::{child, identity};
 use crate::kernel;
 use crate::launch::{Isolation, Launch};
@@ -47,7 +47,9 @@ impl Guard {
         if leased {
             // Armed before the task starts: messages on the wire keep their order.
             let timer_ns = timer_ns.ok_or(Refusal::NoValidLease)?;
-            shim.arm(timer_ns, false).map_err(failed("arm the kernel timer"))?;
+            if shim.arm(timer_ns, false).map_err(failed("arm the kernel timer"))? {
+                self.tasks.wake_inits(shim.number);
+            }
         }
         link::send_fds(shim.wire.as_fd(), &spawn.encode(), &[file.as_fd(), theirs.as_fd()])
             .map_err(failed("reach the shim"))?;
@@ -92,12 +94,16 @@ impl Guard {
     }
 
     fn heed_init(&mut self, number: u64, message: FromInit, pid: Option<nix::unistd::Pid>) {
-        if let FromInit::Hello { notes } = message {
-            return self.init_is_ready(number, notes, pid);
+        match message {
+            FromInit::Hello { notes, takes_deadline } => {
+                return self.init_is_ready(number, notes, takes_deadline, pid);
+            }
+            FromInit::Lapsed => return self.init_has_killed(number),
+            _ => {}
         }
         let Some(task) = self.tasks.all.iter_mut().find(|task| task.number == number) else { return };
         match message {
-            FromInit::Hello { .. } => {}
+            FromInit::Hello { .. } | FromInit::Lapsed => {}
             FromInit::Exec => task.pid = pid.map_or(0, nix::unistd::Pid::as_raw),
             FromInit::Started => {
                 let pid = task.pid;
@@ -127,10 +133,18 @@ impl Guard {
     }
 
     /// The init stands: note it for a successor, look at the rules once more, then let it start the command.
-    fn init_is_ready(&mut self, number: u64, notes: Vec<String>, pid: Option<nix::unistd::Pid>) {
-        let may_start = self.may_start_bound(clock::now());
+    fn init_is_ready(
+        &mut self,
+        number: u64,
+        notes: Vec<String>,
+        takes_deadline: bool,
+        pid: Option<nix::unistd::Pid>,
+    ) {
+        let now = clock::now();
+        let may_start = self.may_start_bound(now);
         let Some(task) = self.tasks.all.iter_mut().find(|task| task.number == number) else { return };
         task.notes = notes;
+        task.takes_deadline = takes_deadline;
         if pid.is_none_or(|pid| task.note_init(pid).is_err()) {
             // It is gone already; without `Go` it never starts anything.
             task.wire = None;
@@ -140,13 +154,27 @@ impl Guard {
             task.refusal = Some(Refusal::NoValidLease);
             task.doomed = true;
         }
+        if !task.doomed && takes_deadline && self.shims.show_deadline(task).is_err() {
+            task.doomed = true;
+        }
         if task.doomed {
-            return task.kill();
+            return task.kill(now.boottime_ns);
         }
         self.note_for_successor();
         if let Some(task) = self.tasks.all.iter().find(|task| task.number == number) {
             // A wire that hung up means that it is dying: its pidfd tells the end.
             let _dying = task.tell(&ToInit::Go);
+        }
+    }
+
+    /// An init killed its task at the deadline, just before the kernel's timer: that is irrevocable (R4), whatever was
+    /// heard from the voters meanwhile.
+    fn init_has_killed(&mut self, number: u64) {
+        let bound = self.tasks.all.iter().any(|task| task.number == number && task.is_bound());
+        if bound && let Some(session) = &mut self.session {
+            let now = clock::now();
+            session.lease.end(now);
+            self.keep_lease(now);
         }
     }
 
@@ -207,8 +235,7 @@ impl Guard {
                 let _told_later = task.tell(&ToInit::Kill);
             }
             if task.kill_init_at_ns.is_some_and(|at| at <= now.boottime_ns) {
-                task.kill_init_at_ns = None;
-                task.kill();
+                task.kill_init();
             }
         }
         for number in

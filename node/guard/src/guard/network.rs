@@ -10,8 +10,8 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::handle::Handle;
 use crate::datagram::Buffer;
+use crate::handle::Handle;
 
 /// Wished size of the receive buffers: the acks of seven voters at four addresses for several seconds.
 const RECEIVE_BYTES: usize = 1 << 20;

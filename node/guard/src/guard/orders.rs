@@ -54,7 +54,7 @@ impl Guard {
                 told.map(done).map_err(|_| Refusal::NoSuchTask)
             }
             Request::Revoke { slot, generation } => {
-                self.tasks.revoke(&slot, generation)?;
+                self.tasks.revoke(clock::now().boottime_ns, &slot, generation)?;
                 self.tasks.revoking.push((slot, asked));
                 self.answer_revokes();
                 Ok(None)
@@ -268,9 +268,13 @@ impl Guard {
                 limit: 1,
             });
         }
-        shim.arm(timer_ns, true).map_err(|_| Refusal::NoSuchTask)?;
+        let nearer = shim.arm(timer_ns, true).map_err(|_| Refusal::NoSuchTask)?;
         shim.set_primary(primary);
         shim.confirm_to = Some((asked.client, asked.request));
+        let number = shim.number;
+        if nearer {
+            self.tasks.wake_inits(number);
+        }
         let tasks = self.tasks.all.iter_mut().filter(|task| task.order.slot == *slot && task.is_alive());
         tasks.for_each(|task| task.primary = primary);
         Ok(())

@@ -9,8 +9,10 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use super::handle::Handle;
-use crate::link::{self, ToShim};
+use super::tasks::Task;
+use crate::deadline::{Deadline, HEAD_START_NS};
+use crate::handle::Handle;
+use crate::link::{self, ToInit, ToShim};
 use crate::process::Process;
 use crate::protocol::Binding;
 use crate::shim;
@@ -56,6 +58,12 @@ pub(crate) struct Shim {
     pub(crate) dead: bool,
     /// Whom to tell that the timer is armed: client and request.
     pub(crate) confirm_to: Option<(u64, u64)>,
+    /// What its inits know of its timer. `None` without a timer, and where an older guard forked it.
+    #[serde(default)]
+    pub(crate) deadline: Option<Deadline>,
+    /// When it is killed, because its inits had their time to kill what they hold.
+    #[serde(default)]
+    kill_at_ns: Option<u64>,
 }
 
 impl Shim {
@@ -79,9 +87,22 @@ impl Shim {
         }
     }
 
-    /// Moves the timer; 0 disarms it. A shim that doesn't read any more dies by the value it had.
-    pub(crate) fn arm(&self, boottime_ns: u64, confirm: bool) -> nix::Result<()> {
-        link::send_bytes(self.wire.as_fd(), &ToShim::Arm { boottime_ns, confirm }.encode())
+    /// Moves the timer; 0 disarms it. A shim that doesn't read any more dies by the value it had. True when the inits
+    /// have to be woken ([`super::tasks::Tasks::wake_inits`]).
+    pub(crate) fn arm(&self, boottime_ns: u64, confirm: bool) -> nix::Result<bool> {
+        link::send_bytes(self.wire.as_fd(), &ToShim::Arm { boottime_ns, confirm }.encode())?;
+        Ok(self.deadline.as_ref().is_some_and(|deadline| deadline.set(boottime_ns)))
+    }
+
+    /// Ends it with everything under it: its inits kill what they hold, and have a moment for that.
+    pub(crate) fn end(&mut self, now_ns: u64, has_inits_that_kill: bool) {
+        if let Some(deadline) = &self.deadline {
+            deadline.pass();
+        }
+        let kill_at_ns = *self.kill_at_ns.get_or_insert(now_ns.saturating_add(HEAD_START_NS));
+        if !has_inits_that_kill || kill_at_ns <= now_ns {
+            self.kill();
+        }
     }
 
     /// Kills the shim and all inits under it, which share its process group.
@@ -124,7 +145,9 @@ impl Shims {
         let index = match known {
             Some(index) => index,
             None => {
-                let forked = shim::fork(*kind != ShimKind::Free)?;
+                let with_timer = *kind != ShimKind::Free;
+                let deadline = if with_timer { Some(Deadline::new()?) } else { None };
+                let forked = shim::fork(with_timer)?;
                 self.made += 1;
                 self.all.push(Shim {
                     number: self.made,
@@ -134,11 +157,22 @@ impl Shims {
                     wire: forked.wire.into(),
                     dead: false,
                     confirm_to: None,
+                    deadline,
+                    kill_at_ns: None,
                 });
                 self.all.len() - 1
             }
         };
         Ok(&self.all[index])
+    }
+
+    /// Gives the task's init the page on which its shim's deadline stands, if there is one.
+    pub(crate) fn show_deadline(&self, task: &Task) -> nix::Result<()> {
+        let shim = self.all.iter().find(|shim| shim.number == task.shim);
+        match shim.and_then(|shim| shim.deadline.as_ref()) {
+            Some(deadline) => task.tell_with(&ToInit::Deadline, deadline.file()),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn of_slot(&mut self, slot: &SlotId) -> Option<&mut Shim> {

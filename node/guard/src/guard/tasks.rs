@@ -1,6 +1,6 @@
 //! The guard's tasks, and which generations were revoked.
 
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use muster_core::id::{Generation, SlotId, TaskName};
 use nix::sys::signal::Signal;
@@ -8,7 +8,8 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::cgroup::Cgroup;
-use super::handle::Handle;
+use crate::deadline::HEAD_START_NS;
+use crate::handle::Handle;
 use crate::kernel;
 use crate::link::{self, ToInit};
 use crate::process::Process;
@@ -59,6 +60,9 @@ pub(crate) struct Task {
     pub(crate) kill_init_at_ns: Option<u64>,
     /// It is to be killed; one without a hello yet is killed instead of started.
     pub(crate) doomed: bool,
+    /// Its init knows the deadline, and what [`ToInit::KillNow`] means.
+    #[serde(default)]
+    pub(crate) takes_deadline: bool,
 }
 
 impl Task {
@@ -83,6 +87,7 @@ impl Task {
             kill_at_ns: None,
             kill_init_at_ns: None,
             doomed: false,
+            takes_deadline: false,
         }
     }
 
@@ -120,28 +125,50 @@ impl Task {
         link::send_json(wire.as_fd(), message)
     }
 
-    /// Kills all of it at once.
-    pub(crate) fn kill(&mut self) {
+    /// The same with a descriptor.
+    pub(crate) fn tell_with(&self, message: &ToInit, fd: BorrowedFd<'_>) -> nix::Result<()> {
+        let wire = self.wire.as_ref().ok_or(nix::errno::Errno::ENOTCONN)?;
+        let bytes = serde_json::to_vec(message).map_err(|_| nix::errno::Errno::EINVAL)?;
+        link::send_fds(wire.as_fd(), &bytes, &[fd])
+    }
+
+    /// Kills all of it at once: by its init's hand, and a moment later by the init's death.
+    pub(crate) fn kill(&mut self, now_ns: u64) {
         self.doomed = true;
+        if self.is_running() {
+            self.state = TaskState::Stopping { pid: self.pid };
+        }
+        let last_resort_ns = now_ns.saturating_add(HEAD_START_NS);
+        if self.kill_init_at_ns.is_some_and(|at_ns| at_ns <= last_resort_ns) {
+            return;
+        }
+        if self.takes_deadline && self.tell(&ToInit::KillNow).is_ok() {
+            self.kill_init_at_ns = Some(last_resort_ns);
+        } else {
+            self.kill_init();
+        }
+    }
+
+    /// Kills its init, with which the kernel kills the rest. That may wait for locks of others (`deadline.rs`).
+    pub(crate) fn kill_init(&mut self) {
+        self.doomed = true;
+        self.kill_init_at_ns = None;
         if let Some(pidfd) = &self.pidfd {
             let _ended = kernel::pidfd_signal(pidfd.as_fd(), Signal::SIGKILL);
         }
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill();
         }
-        if self.is_running() {
-            self.state = TaskState::Stopping { pid: self.pid };
-        }
     }
 
     /// Begins an orderly stop that is given `grace_ms`.
     pub(crate) fn stop(&mut self, now_ns: u64, grace_ms: u64) {
         if !self.is_running() {
-            return self.kill();
+            return self.kill(now_ns);
         }
         let signal = self.order.spec.stop_signal.unwrap_or(Signal::SIGTERM as i32);
         if self.tell(&ToInit::Signal { signal }).is_err() {
-            return self.kill();
+            return self.kill(now_ns);
         }
         self.state = TaskState::Stopping { pid: self.pid };
         self.kill_at_ns = Some(now_ns.saturating_add(grace_ms.saturating_mul(1_000_000)));
@@ -208,7 +235,12 @@ impl Tasks {
         Ok(())
     }
 
-    pub(crate) fn revoke(&mut self, slot: &SlotId, generation: Generation) -> Result<(), Refusal> {
+    pub(crate) fn revoke(
+        &mut self,
+        now_ns: u64,
+        slot: &SlotId,
+        generation: Generation,
+    ) -> Result<(), Refusal> {
         let slots = self.revoked.len();
         match self.revoked.iter_mut().find(|entry| entry.slot == *slot) {
             Some(entry) => entry.generation = entry.generation.max(generation),
@@ -218,8 +250,16 @@ impl Tasks {
             None => self.revoked.push(Revoked { slot: slot.clone(), generation }),
         }
         let tasks = self.all.iter_mut().filter(|task| task.order.slot == *slot && task.is_alive());
-        tasks.for_each(Task::kill);
+        tasks.for_each(|task| task.kill(now_ns));
         Ok(())
+    }
+
+    /// The deadline of a shim came nearer: its inits sleep until the one that they know.
+    pub(crate) fn wake_inits(&self, shim: u64) {
+        for task in self.all.iter().filter(|task| task.shim == shim && task.takes_deadline) {
+            // One that can't be told has ended, or has so much to hear that it is awake.
+            let _awake = task.tell(&ToInit::Deadline);
+        }
     }
 
     pub(crate) fn inventory(&self) -> Vec<InventoryEntry> {

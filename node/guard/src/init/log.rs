@@ -30,8 +30,6 @@ const WAITING_BYTES: i32 = 256 * 1024;
 const CHUNK_BYTES: usize = 8192;
 /// More than a pipe holds unless its size was raised.
 const LAST_CHUNKS: usize = 64;
-/// How long the end of a task waits for its last output to be written, in nanoseconds.
-const LAST_OUTPUT_NS: u64 = 1_000_000_000;
 /// A process that ended is replaced after this time, in nanoseconds: whatever ends one may end the next at once, and the
 /// init forks at its guard's priority.
 const AGAIN_AFTER_NS: u64 = 100_000_000;
@@ -46,8 +44,9 @@ pub(crate) struct Output {
     process: Option<LogProcess>,
     /// When a process is started in the place of one that ended.
     again_at_ns: Option<u64>,
-    /// While there was no process.
-    dropped: u64,
+    /// The task has ended: the process says its last words.
+    ending: bool,
+    dropped_bytes: u64,
 }
 
 struct LogProcess {
@@ -63,8 +62,15 @@ impl Output {
     pub(crate) fn begin(spec: &LogSpec, launch: &Launch, from_task: OwnedFd) -> nix::Result<Self> {
         kernel::set_nonblocking(from_task.as_fd())?;
         let nice = launch.ordinary.nice;
-        let mut output =
-            Self { spec: spec.clone(), nice, from_task, process: None, again_at_ns: None, dropped: 0 };
+        let mut output = Self {
+            spec: spec.clone(),
+            nice,
+            from_task,
+            process: None,
+            again_at_ns: None,
+            ending: false,
+            dropped_bytes: 0,
+        };
         output.start(false);
         Ok(output)
     }
@@ -74,10 +80,43 @@ impl Output {
         self.again_at_ns
     }
 
-    /// Starts another process if it is time.
-    pub(crate) fn tend(&mut self) {
+    /// Starts another process if it is time, or hears the last words of the one that ends.
+    pub(crate) fn tend(&mut self, last_words: bool) {
+        if last_words {
+            self.hear();
+        }
         if self.again_at_ns.is_some_and(|at_ns| at_ns <= clock::now().boottime_ns) {
             self.start(true);
+        }
+    }
+
+    /// The task has ended: lets the process write what it has.
+    pub(crate) fn end(&mut self) {
+        self.ending = true;
+        self.again_at_ns = None;
+        if let Some(process) = &self.process {
+            // It may have ended by itself.
+            let _ended = process.wire.shutdown(Shutdown::Write);
+        }
+    }
+
+    /// What the process tells last, once it was asked to end; -1 before that, and when all is told.
+    pub(crate) fn last_words_fd(&self) -> i32 {
+        self.process.as_ref().filter(|_| self.ending).map_or(-1, |process| process.wire.as_raw_fd())
+    }
+
+    /// How many bytes are known to be lost.
+    pub(crate) const fn dropped_bytes(&self) -> u64 {
+        self.dropped_bytes
+    }
+
+    fn hear(&mut self) {
+        let Some(process) = &self.process else { return };
+        let mut told = [0; 8];
+        if nix::unistd::read(&process.wire, &mut told) == Ok(told.len()) {
+            self.dropped_bytes += u64::from_be_bytes(told);
+        } else {
+            self.process = None;
         }
     }
 
@@ -87,15 +126,10 @@ impl Output {
         let Some(process) = self.process.as_mut().filter(|process| process.pid == Some(pid)) else { return };
         process.pid = None;
         // By itself it ends when all of the task's writers have; what it dropped is asked for in the end.
-        if how != ExitHow::Code(0) {
+        if how != ExitHow::Code(0) && !self.ending {
             self.process = None;
             self.start_later();
         }
-    }
-
-    /// Lets the process write what it has, for a limited time; the result is the number of bytes dropped.
-    pub(crate) fn finish(self) -> u64 {
-        self.dropped + self.process.map_or(0, LogProcess::finish)
     }
 
     fn start(&mut self, again: bool) {
@@ -116,7 +150,7 @@ impl Output {
         let mut chunk = [0; CHUNK_BYTES];
         for _ in 0..LAST_CHUNKS {
             let Ok(count @ 1..) = nix::unistd::read(&self.from_task, &mut chunk) else { return };
-            self.dropped += count as u64;
+            self.dropped_bytes += count as u64;
         }
     }
 }
@@ -132,24 +166,6 @@ impl LogProcess {
                 let code = i32::from(live(spec, from_task, theirs, again).is_err());
                 kernel::exit_now(code);
             }
-        }
-    }
-
-    fn finish(self) -> u64 {
-        // It may have ended by itself.
-        let _ended = self.wire.shutdown(Shutdown::Write);
-        let until_ns = clock::now().boottime_ns.saturating_add(LAST_OUTPUT_NS);
-        let mut dropped = 0;
-        loop {
-            let left_ms = clock::until(clock::now(), until_ns).as_millis();
-            let mut told = [0; 8];
-            // On a disk that stalls the last output is lost with the init: ending in time matters more.
-            let in_time =
-                kernel::wait_readable(self.wire.as_fd(), i32::try_from(left_ms).unwrap_or(i32::MAX));
-            if !in_time.unwrap_or(false) || nix::unistd::read(&self.wire, &mut told) != Ok(told.len()) {
-                return dropped;
-            }
-            dropped += u64::from_be_bytes(told);
         }
     }
 }

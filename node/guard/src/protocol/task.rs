@@ -49,6 +49,9 @@ pub struct TaskSpec {
     /// Where its output goes; `None`: nowhere.
     #[serde(default)]
     pub log: Option<LogSpec>,
+    /// Whether `RunCheck` will be asked for: what runs the checks is then started before the task.
+    #[serde(default)]
+    pub checks: bool,
 }
 
 /// Resource limits (soft and hard alike); `None` leaves the guard's own as it found it.

@@ -38,7 +38,7 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-const MS: u64 = 1_000_000;
+pub const MS: u64 = 1_000_000;
 
 /// Waits until the task stamps no more, and fails unless its last stamp is before the lease's end: at most a
 /// TTL after `no_renewal_since_ns`.

@@ -61,6 +61,7 @@ pub fn task_role(arguments: &[String]) -> Option<ExitCode> {
             let status = Command::new("/bin/sh").args(["-c", &script]).status();
             Some(ExitCode::from(u8::from(status.is_err())))
         }
+        [role, path] if role == "hold" => Some(crate::crowd::hold(Path::new(path))),
         _ => None,
     }
 }
@@ -127,7 +128,7 @@ pub struct Host {
     sessions: u64,
     user: Option<u32>,
     /// Run the guard through this command.
-    wrapper: Vec<&'static str>,
+    wrapper: Vec<String>,
 }
 
 /// A user namespace in which no PID namespace can be made.
@@ -151,10 +152,15 @@ impl Host {
             println!("SKIPPED the rest: user namespaces can't be limited here");
             return Ok(None);
         }
-        Self::start_with(None, WITHOUT_NAMESPACES.to_vec()).map(Some)
+        Self::start_through(WITHOUT_NAMESPACES.iter().map(ToString::to_string).collect()).map(Some)
     }
 
-    fn start_with(user: Option<u32>, wrapper: Vec<&'static str>) -> Result<Self, Failed> {
+    /// With the guard as the last argument of a command.
+    pub fn start_through(wrapper: Vec<String>) -> Result<Self, Failed> {
+        Self::start_with(None, wrapper)
+    }
+
+    fn start_with(user: Option<u32>, wrapper: Vec<String>) -> Result<Self, Failed> {
         let directory = tempfile::tempdir()?;
         let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
         std::fs::set_permissions(directory.path(), open)?;
@@ -172,7 +178,7 @@ impl Host {
     pub fn start_guard(&mut self) -> TestResult {
         self.agent = None;
         let exe = std::env::current_exe()?.display().to_string();
-        let words: Vec<&str> = self.wrapper.iter().copied().chain([exe.as_str()]).collect();
+        let words: Vec<&str> = self.wrapper.iter().map(String::as_str).chain([exe.as_str()]).collect();
         let mut command = Command::new(words[0]);
         command.args(&words[1..]).arg("guard").arg("--foreground");
         command.arg("--run-dir").arg(self.path("run")).arg("--data-dir").arg(self.path("data"));

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "these tests start real processes and wait in real time")]
 
+mod crowd;
 mod disk;
 mod ending;
 mod harness;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // The figures of one test are spoiled by the load of another.
     arguments.test_threads.get_or_insert(1);
-    let all = [starting::trials(), ending::trials(), disk::trials(), upgrading::trials()];
+    let all = [starting::trials(), ending::trials(), disk::trials(), crowd::trials(), upgrading::trials()];
     let trials: Vec<Trial> = all.into_iter().flatten().collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }

@@ -106,9 +106,9 @@ fn a_task_gets_what_its_spec_says() -> TestResult {
     };
     let output = output_of(&mut host, spec)?;
     let lines: Vec<&str> = output.lines().collect();
-    // PID 1 is the init; the task is the first process after it. No signal is blocked, and only the standard
+    // PID 1 is the init, PID 2 writes the log. No signal is blocked, and only the standard
     // descriptors (and the one that `ls` itself opens) are open.
-    assert_eq!(lines, ["b c", "/usr", "123", "2", "SigBlk:\t0000000000000000", "4"], "{output}");
+    assert_eq!(lines, ["b c", "/usr", "123", "3", "SigBlk:\t0000000000000000", "4"], "{output}");
     Ok(())
 }
 
@@ -321,6 +321,6 @@ fn an_unprivileged_guard_uses_user_namespaces() -> TestResult {
         host.order("db", 5, Binding::Exclusive, TaskSpec { user: Some("root".into()), ..shell("true") });
     assert_eq!(host.refusal(order)?, Refusal::MayNotBecome { user: "root".into() });
     let output = output_of(&mut host, shell("id -u; echo $$"))?;
-    assert_eq!(output, format!("{NOBODY}\n2\n"));
+    assert_eq!(output, format!("{NOBODY}\n3\n"));
     Ok(())
 }

@@ -58,7 +58,12 @@ impl Deadline {
     /// then the inits have to be woken, because they sleep until the moment that they know.
     pub(crate) fn set(&self, boottime_ns: u64) -> bool {
         let Some(page) = self.page() else { return false };
-        let before_ns = page.moment().swap(boottime_ns, Ordering::AcqRel);
+        // This guard alone writes it, so nothing changes between the two.
+        let before_ns = page.moment().load(Ordering::Acquire);
+        if before_ns == PASSED_NS {
+            return false;
+        }
+        page.moment().store(boottime_ns, Ordering::Release);
         boottime_ns != 0 && (before_ns == 0 || boottime_ns < before_ns)
     }
 
@@ -152,7 +157,8 @@ mod tests {
         deadline.set(0);
         assert_eq!(shared.kill_at_ns(), None, "it was taken away");
         deadline.pass();
-        assert_eq!(shared.kill_at_ns(), Some(0));
+        deadline.set(2_000_000_000);
+        assert_eq!(shared.kill_at_ns(), Some(0), "killing is irrevocable");
     }
 
     #[test]

@@ -136,8 +136,6 @@ impl Init {
             return 0;
         }
         let end = self.start_main().map_or_else(End::Failed, |()| self.run_to_the_end());
-        // Before anything is told: to tell takes time, and the rest is nobody's any more.
-        self.signal_all(Some(Signal::SIGKILL));
         let how = match end {
             End::Failed(Failure { step, errno }) => {
                 self.tell(&FromInit::Failed { step, errno: errno as i32 });
@@ -151,8 +149,8 @@ impl Init {
                 ExitHow::Signal(Signal::SIGKILL as i32)
             }
         };
-        while !matches!(waitpid(None, None), Err(Errno::ECHILD)) {}
         let unfinished = self.checks.give_up();
+        while !matches!(waitpid(None, None), Err(Errno::ECHILD)) {}
         self.tell_outcomes(unfinished);
         let log_dropped_bytes = self.output.as_ref().map_or(0, Output::dropped_bytes);
         self.tell(&FromInit::Exited { how, log_dropped_bytes });
@@ -160,13 +158,16 @@ impl Init {
     }
 
     fn run_to_the_end(&mut self) -> End {
-        loop {
+        let end = loop {
             match self.turn() {
                 Ok(None) => {}
-                Ok(Some(end)) => return end,
-                Err(_) => return End::Abandoned,
+                Ok(Some(end)) => break end,
+                Err(_) => break End::Abandoned,
             }
-        }
+        };
+        // Before anything is told: to tell takes time, and the rest is nobody's any more.
+        self.signal_all(Some(Signal::SIGKILL));
+        end
     }
 
     /// A message that can't be sent means that the guard is gone, and this process in a moment.
@@ -186,7 +187,7 @@ impl Init {
                 Ok(Some(message)) => match message.parse()? {
                     ToInit::Go => return Some(()),
                     ToInit::Kill | ToInit::KillNow => return None,
-                    ToInit::Deadline => self.take_deadline(message),
+                    ToInit::Deadline => self.take_deadline(&message)?,
                     ToInit::Signal { .. } | ToInit::Check { .. } => {}
                 },
                 Ok(None) => return None,
@@ -197,10 +198,12 @@ impl Init {
     }
 
     /// Without a page the message says that the moment on the known one came nearer: it is looked at in every turn.
-    fn take_deadline(&mut self, message: Received) {
-        if let Some(shared) = message.fds.first().and_then(|file| SharedDeadline::map(file).ok()) {
-            self.deadline = Some(shared);
+    /// `None` when there is no page then: without one nothing is started.
+    fn take_deadline(&mut self, message: &Received) -> Option<()> {
+        if let Some(file) = message.fds.first() {
+            self.deadline = SharedDeadline::map(file).ok();
         }
+        self.deadline.as_ref().map(drop)
     }
 
     /// Forks the command, and before it the processes for its log and its checks. From then on a fork only replaces one of
@@ -219,6 +222,10 @@ impl Init {
             self.checks.prepare(&self.launch);
         }
         let (failure, failing) = pipe()?;
+        if self.lease_is_over() {
+            // The forks above may have waited long.
+            return Err(failed("start before the deadline")(Errno::ETIME));
+        }
         let command = Command {
             launch: &self.launch,
             argv: &self.launch.spec.argv,
@@ -274,10 +281,8 @@ impl Init {
         if starting && let Some(end) = self.note_exec() {
             return Ok(Some(end));
         }
-        if checks {
-            let outcomes = self.checks.hear();
-            self.tell_outcomes(outcomes);
-        }
+        let outcomes = self.checks.tend(checks);
+        self.tell_outcomes(outcomes);
         if let Some(output) = &mut self.output {
             output.tend(log);
         }
@@ -290,6 +295,7 @@ impl Init {
 
     fn next_look(&self, now: HostInstant) -> Option<Duration> {
         let due_ns = [
+            self.checks.due_ns(),
             self.deadline.as_ref().and_then(SharedDeadline::kill_at_ns),
             self.output.as_ref().and_then(Output::due_ns),
             self.ended.as_ref().map(|ended| ended.wait_until_ns),
@@ -316,13 +322,13 @@ impl Init {
                 let _ended = self.main.map(|main| kill(main, Signal::SIGKILL));
             }
             Some(ToInit::KillNow) => return Ok(Some(End::Killed)),
-            Some(ToInit::Deadline) => self.take_deadline(message),
+            Some(ToInit::Deadline) if self.take_deadline(&message).is_none() => return Ok(Some(End::Killed)),
             Some(ToInit::Check { id, argv, timeout_ms }) => {
                 if !self.checks.begin(&self.launch, id, argv, timeout_ms) {
                     self.tell(&FromInit::Checked { id, how: None });
                 }
             }
-            Some(ToInit::Go) | None => {}
+            Some(ToInit::Deadline | ToInit::Go) | None => {}
         }
         Ok(None)
     }
@@ -357,7 +363,9 @@ impl Init {
         (!waits || *wait_until_ns <= clock::now().boottime_ns).then_some(End::Exited(*how))
     }
 
-    /// Sends a signal to everything else in the namespace; without one it only tries the way.
+    /// Sends a signal to everything else in the namespace; without one it only tries the way. One function for both, so
+    /// that the trial brings into memory what kills.
+    #[inline(never)]
     fn signal_all(&self, signal: Option<Signal>) {
         if self.launch.isolation != Isolation::Nothing {
             // As PID 1 this means all others, and takes no lock that anybody holds for long.

@@ -30,7 +30,9 @@ impl Guard {
             move |errno: Errno| Refusal::StartFailed { step: step.to_owned(), errno: errno as i32 }
         };
         let leased = order.binding == Binding::Exclusive;
-        let timer_ns = self.session.as_mut().and_then(|session| session.timer_boottime_ns(now));
+        // Asked only for what is armed with it: the session remembers it.
+        let session = self.session.as_mut().filter(|_| leased);
+        let timer_ns = session.and_then(|session| session.timer_boottime_ns(now));
         let cgroup = self.cgroups.make();
         let launch = Launch {
             isolation: self.isolation,

@@ -21,8 +21,10 @@ use crate::kernel::{self, Fork};
 use crate::protocol::{Refusal, Reply};
 use crate::report::report;
 
-/// The form of the saved state; a binary that doesn't know it fails `--check-handover`, and nothing happens.
-const FORM: u32 = 1;
+/// The forms of the saved state that this binary knows; one that doesn't know the form fails `--check-handover`, and
+/// nothing happens. Form 2: inits look at pages with deadlines, which a guard of form 1 would leave as they are, so
+/// that they killed under a valid lease.
+const FORMS: std::ops::RangeInclusive<u32> = 1..=2;
 /// How long the new binary may take to say that it understands the state, in nanoseconds.
 const TRY_NS: u64 = 10_000_000_000;
 /// Where a tried binary finds the state.
@@ -66,7 +68,7 @@ pub(crate) enum HandoverError {
     Io(#[source] std::io::Error),
     #[error("the state is not understood")]
     Content(#[source] serde_json::Error),
-    #[error("the state has form {0}, this binary knows form {FORM}")]
+    #[error("the state has form {0}, this binary knows forms {first} to {last}", first = FORMS.start(), last = FORMS.end())]
     Form(u32),
 }
 
@@ -75,7 +77,7 @@ pub(crate) fn restore(state: OwnedFd) -> Result<Guard, HandoverError> {
     let mut bytes = Vec::new();
     File::from(state).read_to_end(&mut bytes).map_err(HandoverError::Io)?;
     let Form { form } = serde_json::from_slice(&bytes).map_err(HandoverError::Content)?;
-    if form != FORM {
+    if !FORMS.contains(&form) {
         return Err(HandoverError::Form(form));
     }
     let Restored { guard } = serde_json::from_slice(&bytes).map_err(HandoverError::Content)?;
@@ -167,7 +169,9 @@ impl Guard {
 
     fn save(&self) -> std::io::Result<OwnedFd> {
         let mut file = File::from(memfd_create(c"guard", MFdFlags::MFD_CLOEXEC)?);
-        file.write_all(&serde_json::to_vec(&Saved { form: FORM, guard: self })?)?;
+        // The oldest form that says all, so that an older binary can take over as long as it is able to.
+        let form = if self.shims.have_deadlines() { 2 } else { 1 };
+        file.write_all(&serde_json::to_vec(&Saved { form, guard: self })?)?;
         file.rewind()?;
         Ok(file.into())
     }

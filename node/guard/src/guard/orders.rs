@@ -10,7 +10,7 @@ use crate::key::SessionKey;
 use crate::link::ToInit;
 use crate::protocol::{
     Binding, ClientRole, Hello, LeasePhase, PROTOCOL_HIGHEST, PROTOCOL_LOWEST, Prepared, Refusal, Reply,
-    Request, SessionGrant, StartTask, TaskReport, Welcome,
+    Request, SessionGrant, StartTask, TaskReport, TaskState, Welcome,
 };
 use crate::report::report;
 
@@ -50,8 +50,10 @@ impl Guard {
                 Ok(Some(Reply::Ok))
             }
             Request::Signal { slot, task, signal } => {
-                let told = self.tasks.find(&slot, &task)?.tell(&ToInit::Signal { signal });
-                told.map(done).map_err(|_| Refusal::NoSuchTask)
+                let task = self.tasks.find(&slot, &task)?;
+                let has_begun = !matches!(task.state, TaskState::Starting);
+                let told = has_begun && task.tell(&ToInit::Signal { signal }).is_ok();
+                if told { Ok(Some(Reply::Ok)) } else { Err(Refusal::NoSuchTask) }
             }
             Request::Revoke { slot, generation } => {
                 self.tasks.revoke(clock::now().boottime_ns, &slot, generation)?;
@@ -259,6 +261,11 @@ impl Guard {
             return Err(Refusal::NoSuchTask);
         }
         let now = clock::now();
+        let killing = self.session.as_mut().is_some_and(|session| session.phase(now) == LeasePhase::Killing);
+        if killing && self.shims.of_slot(slot).is_some_and(|shim| shim.is_bound()) {
+            // What has begun is irrevocable (R4).
+            return Err(Refusal::NoValidLease);
+        }
         let timer_ns = self.session.as_mut().and_then(|session| session.timer_boottime_ns(now));
         let timer_ns = if primary { timer_ns.ok_or(Refusal::NoValidLease)? } else { 0 };
         let shim = self.shims.of_slot(slot).ok_or(Refusal::NoSuchTask)?;

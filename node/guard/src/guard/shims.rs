@@ -90,8 +90,11 @@ impl Shim {
     /// Moves the timer; 0 disarms it. A shim that doesn't read any more dies by the value it had. True when the inits
     /// have to be woken ([`super::tasks::Tasks::wake_inits`]).
     pub(crate) fn arm(&self, boottime_ns: u64, confirm: bool) -> nix::Result<bool> {
+        let set = || self.deadline.as_ref().is_some_and(|deadline| deadline.set(boottime_ns));
+        // The later moment must not hold alone: a guard may be stopped between the two.
+        let disarmed = boottime_ns == 0 && set();
         link::send_bytes(self.wire.as_fd(), &ToShim::Arm { boottime_ns, confirm }.encode())?;
-        Ok(self.deadline.as_ref().is_some_and(|deadline| deadline.set(boottime_ns)))
+        Ok(disarmed || set())
     }
 
     /// Ends it with everything under it: its inits kill what they hold, and have a moment for that.
@@ -141,7 +144,9 @@ pub(crate) struct Shims {
 impl Shims {
     /// The living shim of that kind, forked if there is none. A new one's timer is not armed.
     pub(crate) fn get_or_fork(&mut self, kind: &ShimKind) -> nix::Result<&Shim> {
-        let known = self.all.iter().position(|shim| shim.kind.is(kind) && !shim.dead);
+        // One that an older guard forked starts inits that know no deadline: it keeps what it has, and gets no more.
+        let is_old = |shim: &Shim| shim.kind == ShimKind::Leased && shim.deadline.is_none();
+        let known = self.all.iter().position(|shim| shim.kind.is(kind) && !shim.dead && !is_old(shim));
         let index = match known {
             Some(index) => index,
             None => {
@@ -179,6 +184,11 @@ impl Shims {
         self.all.iter_mut().find(|shim| {
             !shim.dead && matches!(&shim.kind, ShimKind::Promotable { slot: mine, .. } if mine == slot)
         })
+    }
+
+    /// Whether there are inits that go by a page of this guard's.
+    pub(crate) fn have_deadlines(&self) -> bool {
+        self.all.iter().any(|shim| shim.deadline.is_some())
     }
 
     /// Whether all bound shims are gone, with everything that was ever under them.

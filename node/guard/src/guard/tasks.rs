@@ -135,6 +135,8 @@ impl Task {
     /// Kills all of it at once: by its init's hand, and a moment later by the init's death.
     pub(crate) fn kill(&mut self, now_ns: u64) {
         self.doomed = true;
+        // The orderly stop is over, and with it the longer time that it would give the init.
+        self.kill_at_ns = None;
         if self.is_running() {
             self.state = TaskState::Stopping { pid: self.pid };
         }

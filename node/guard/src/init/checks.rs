@@ -24,12 +24,21 @@ use crate::protocol::ExitHow;
 const CHECKS_MAX: usize = 8;
 const WIRE_FD: i32 = 3;
 
+/// How long the process may take, beyond a check's own time, to tell what came of it, in nanoseconds.
+const SLACK_NS: u64 = 1_000_000_000;
+
 /// The checks as the init sees them.
 #[derive(Default)]
 pub(super) struct Checks {
-    /// To the process that runs them.
-    wire: Option<OwnedFd>,
-    under_way: Vec<u64>,
+    process: Option<Process>,
+    /// Number, and when it is given up.
+    under_way: Vec<(u64, u64)>,
+}
+
+/// The process that runs them.
+struct Process {
+    pid: Pid,
+    wire: OwnedFd,
 }
 
 /// What came of a check; without `how` it ran out of time, or could not be run.
@@ -41,9 +50,9 @@ pub(super) struct Outcome {
 impl Checks {
     /// Starts the process that runs them, unless there is one.
     pub(super) fn prepare(&mut self, launch: &Launch) {
-        if self.wire.is_none() {
+        if self.process.is_none() {
             // What fails now is tried again by the next check.
-            self.wire = start(launch).ok();
+            self.process = start(launch).ok();
         }
     }
 
@@ -54,26 +63,42 @@ impl Checks {
         }
         self.prepare(launch);
         let check = ToInit::Check { id, argv, timeout_ms };
-        let told = self.wire.as_ref().is_some_and(|wire| link::send_json(wire.as_fd(), &check).is_ok());
+        let process = self.process.as_ref();
+        let told = process.is_some_and(|process| link::send_json(process.wire.as_fd(), &check).is_ok());
         if told {
-            self.under_way.push(id);
+            let time_ns = timeout_ms.saturating_mul(1_000_000).saturating_add(SLACK_NS);
+            self.under_way.push((id, clock::now().boottime_ns.saturating_add(time_ns)));
         }
         told
     }
 
-    /// Readable when [`Self::hear`] has something to tell.
+    /// Readable when something came of a check.
     pub(super) fn wire_fd(&self) -> i32 {
-        self.wire.as_ref().map_or(-1, AsRawFd::as_raw_fd)
+        self.process.as_ref().map_or(-1, |process| process.wire.as_raw_fd())
     }
 
-    /// What came of checks since the last time.
-    pub(super) fn hear(&mut self) -> Vec<Outcome> {
+    /// When a check is given up, at the earliest.
+    pub(super) fn due_ns(&self) -> Option<u64> {
+        self.under_way.iter().map(|(_, give_up_at_ns)| *give_up_at_ns).min()
+    }
+
+    /// What came of checks since the last time; `heard` when the wire is readable.
+    pub(super) fn tend(&mut self, heard: bool) -> Vec<Outcome> {
+        let mut outcomes = if heard { self.hear() } else { Vec::new() };
+        if self.due_ns().is_some_and(|due_ns| due_ns <= clock::now().boottime_ns) {
+            // Somebody stopped the process. The next check starts another one.
+            outcomes.append(&mut self.give_up());
+        }
+        outcomes
+    }
+
+    fn hear(&mut self) -> Vec<Outcome> {
         let mut outcomes = Vec::new();
-        while let Some(wire) = &self.wire {
-            match link::receive(wire, false) {
+        while let Some(process) = &self.process {
+            match link::receive(&process.wire, false) {
                 Ok(Some(message)) => {
                     if let Some(FromInit::Checked { id, how }) = message.parse() {
-                        self.under_way.retain(|known| *known != id);
+                        self.under_way.retain(|(known, _)| *known != id);
                         outcomes.push(Outcome { id, how });
                     }
                 }
@@ -89,15 +114,18 @@ impl Checks {
 
     /// No check comes to an end any more.
     pub(super) fn give_up(&mut self) -> Vec<Outcome> {
-        self.wire = None;
-        self.under_way.drain(..).map(|id| Outcome { id, how: None }).collect()
+        if let Some(process) = self.process.take() {
+            // Not reaped yet, so the number is still its own.
+            let _ended = kill(process.pid, Signal::SIGKILL);
+        }
+        self.under_way.drain(..).map(|(id, _)| Outcome { id, how: None }).collect()
     }
 }
 
-fn start(launch: &Launch) -> nix::Result<OwnedFd> {
+fn start(launch: &Launch) -> nix::Result<Process> {
     let (ours, theirs) = link::pair()?;
     match kernel::fork(0)? {
-        Fork::Parent(_) => Ok(ours),
+        Fork::Parent(pid) => Ok(Process { pid, wire: ours }),
         Fork::Child => {
             drop(ours);
             // Refused without privileges if it is negative.
@@ -157,11 +185,12 @@ impl Runner<'_> {
                 Ok(None) | Err(_) => return Ok(false),
             }
         }
-        self.end_late();
+        // First what has ended in time, however late it is seen.
         if signals {
             while self.signals.read_signal()?.is_some() {}
             self.reap()?;
         }
+        self.end_late();
         Ok(true)
     }
 

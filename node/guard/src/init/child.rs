@@ -95,9 +95,10 @@ impl Command<'_> {
         if let Some(identity) = &identity {
             identity.assume()?;
         }
-        if self.launch.isolation == Isolation::Nothing {
+        let is_check = self.wire.is_none();
+        if is_check || self.launch.isolation == Isolation::Nothing {
             // After the change of user, which clears it.
-            kernel::die_with_parent(None).map_err(Failure::at("die with the init"))?;
+            kernel::die_with_parent(None).map_err(Failure::at("die with the parent"))?;
         }
         let directory = spec.directory.as_deref().unwrap_or("/");
         nix::unistd::chdir(directory).map_err(Failure::at(ENTER_DIRECTORY))?;

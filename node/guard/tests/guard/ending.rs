@@ -24,6 +24,7 @@ pub fn trials() -> Vec<Trial> {
         trial("frozen_together_they_do_not_save_them", false, frozen_together_they_do_not_save_them),
         trial("a_task_that_changed_its_user_dies_too", true, a_task_that_changed_its_user_dies_too),
         trial("a_daemon_dies_too", false, a_daemon_dies_too),
+        trial("an_init_that_kills_ends_the_lease", false, an_init_that_kills_ends_the_lease),
         trial("tasks_die_with_their_guard", false, tasks_die_with_their_guard),
         trial("a_guard_told_to_end_ends_in_order", false, a_guard_told_to_end_ends_in_order),
         trial("a_release_without_an_agent_is_carried_out", false, a_release_without_an_agent_is_carried_out),
@@ -200,6 +201,17 @@ fn stamping_below(host: &Host) -> Vec<i32> {
         arguments.split('\0').nth(1) == Some("stamp")
     };
     descendants(host.pid(), &host.own_name()).into_iter().filter(stamps).collect()
+}
+
+/// A guard that thaws just after an init has killed, while it might still renew by its own clock: the lease is over.
+fn an_init_that_kills_ends_the_lease() -> TestResult {
+    let mut host = Host::start()?;
+    host.open_session()?;
+    let pid = host.start_stamping("db", "stamp")?;
+    signal(host.pid(), Signal::SIGSTOP);
+    eventually("the init kills", || (!runs(pid)).then_some(()))?;
+    signal(host.pid(), Signal::SIGCONT);
+    host.wait_for_phase(LeasePhase::Lapsed)
 }
 
 fn tasks_die_with_their_guard() -> TestResult {

@@ -34,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
             revoked_generations_and_busy_slots_are_refused,
         ),
         trial("an_orderly_stop_ends_in_a_kill", false, an_orderly_stop_ends_in_a_kill),
+        trial("a_stopped_process_for_checks_is_replaced", false, a_stopped_process_for_checks_is_replaced),
         trial("checks_run_inside_the_namespaces", false, checks_run_inside_the_namespaces),
         trial("logs_are_rotated", false, logs_are_rotated),
         trial("a_stalled_log_drops_and_never_blocks", false, a_stalled_log_drops_and_never_blocks),
@@ -238,6 +239,24 @@ fn checks_run_inside_the_namespaces() -> TestResult {
     assert_eq!(check("sleep 1000", 100)?, Reply::Checked { how: None });
     assert!(start.elapsed() < Duration::from_secs(10));
     assert_eq!(check("/nowhere/at/all", 5000)?, Reply::Checked { how: Some(ExitHow::Code(127)) });
+    Ok(())
+}
+
+fn a_stopped_process_for_checks_is_replaced() -> TestResult {
+    let mut host = Host::start()?;
+    let spec = TaskSpec { checks: true, ..shell("exec sleep 1000") };
+    let order = host.order("web", 3, Binding::Free, spec);
+    host.start_task(order)?;
+    let check = |host: &mut Host, script: &str| {
+        let argv = ["/bin/sh", "-c", script].map(str::to_owned).to_vec();
+        host.call(Request::RunCheck { slot: slot("web"), task: task_name(), argv, timeout_ms: 200 })
+    };
+    let processes = descendants(host.pid(), "muster-check");
+    assert_eq!(processes.len(), 1, "it runs before the first check");
+    signal(processes[0], Signal::SIGSTOP);
+    assert_eq!(check(&mut host, "exit 0")?, Reply::Checked { how: None }, "nobody runs it");
+    eventually("it is killed", || (!runs(processes[0])).then_some(()))?;
+    assert_eq!(check(&mut host, "exit 0")?, Reply::Checked { how: Some(ExitHow::Code(0)) });
     Ok(())
 }
 

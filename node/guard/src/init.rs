@@ -314,9 +314,10 @@ impl Init {
             // Before the exec it would end the command instead of telling it something.
             Some(ToInit::Signal { .. }) if self.starting.is_some() => {}
             Some(ToInit::Signal { signal }) => {
-                let signal = Signal::try_from(signal)?;
-                // It may have ended just now; its end is reported by itself.
-                let _ended = self.main.map(|main| kill(main, signal));
+                if let (Some(main), Ok(signal)) = (self.main, Signal::try_from(signal)) {
+                    // It may have ended just now; its end is reported by itself.
+                    let _ended = kill(main, signal);
+                }
             }
             Some(ToInit::Kill) => {
                 let _ended = self.main.map(|main| kill(main, Signal::SIGKILL));

@@ -50,6 +50,7 @@ impl Guard {
                 Ok(Some(Reply::Ok))
             }
             Request::Signal { slot, task, signal } => {
+                check_signal("signal", Some(signal))?;
                 let task = self.tasks.find(&slot, &task)?;
                 let has_begun = !matches!(task.state, TaskState::Starting);
                 let told = has_begun && task.tell(&ToInit::Signal { signal }).is_ok();
@@ -318,6 +319,13 @@ fn check_argv(field: &str, argv: &[String]) -> Result<(), Refusal> {
     }
 }
 
+fn check_signal(field: &str, signal: Option<i32>) -> Result<(), Refusal> {
+    match signal.map(nix::sys::signal::Signal::try_from) {
+        Some(Err(_)) => Err(bad_spec(field, "there is no signal of this number")),
+        Some(Ok(_)) | None => Ok(()),
+    }
+}
+
 fn check_spec(order: &StartTask) -> Result<(), Refusal> {
     let spec = &order.spec;
     check_argv("command", &spec.argv)?;
@@ -329,10 +337,7 @@ fn check_spec(order: &StartTask) -> Result<(), Refusal> {
             ));
         }
     }
-    let signal = spec.stop_signal.map(nix::sys::signal::Signal::try_from);
-    if matches!(signal, Some(Err(_))) {
-        return Err(bad_spec("stop signal", "there is no signal of this number"));
-    }
+    check_signal("stop signal", spec.stop_signal)?;
     if spec
         .log
         .as_ref()

@@ -33,6 +33,11 @@ pub fn trials() -> Vec<Trial> {
             false,
             revoked_generations_and_busy_slots_are_refused,
         ),
+        trial(
+            "a_signal_reaches_the_task_and_a_wrong_one_nobody",
+            false,
+            a_signal_reaches_the_task_and_a_wrong_one_nobody,
+        ),
         trial("an_orderly_stop_ends_in_a_kill", false, an_orderly_stop_ends_in_a_kill),
         trial("a_stopped_process_for_checks_is_replaced", false, a_stopped_process_for_checks_is_replaced),
         trial("checks_run_inside_the_namespaces", false, checks_run_inside_the_namespaces),
@@ -201,6 +206,28 @@ fn revoked_generations_and_busy_slots_are_refused() -> TestResult {
     let again = order(&host, 5);
     assert_eq!(host.refusal(again)?, Refusal::GenerationRevoked { revoked: Generation(5) });
     host.start_task(next)?;
+    Ok(())
+}
+
+fn a_signal_reaches_the_task_and_a_wrong_one_nobody() -> TestResult {
+    let mut host = Host::start()?;
+    let script = "trap 'exit 7' USR1; while :; do sleep 0.01; done";
+    let order = host.order("web", 3, Binding::Free, shell(script));
+    let pid = host.start_task(order)?;
+    let request = |signal| Request::Signal { slot: slot("web"), task: task_name(), signal };
+    for wrong in [-1, 0, 32, 1000] {
+        let refused = host.call(request(wrong));
+        assert!(
+            matches!(refused, Err(ClientError::Refused(Refusal::BadSpec { .. }))),
+            "{wrong}: {refused:?}"
+        );
+    }
+    assert!(runs(pid));
+    host.call(request(Signal::SIGUSR1 as i32))?;
+    let event = host.wait_for_event(|event| matches!(event, Event::TaskExited { .. }))?;
+    let Event::TaskExited { how, .. } = event else { return Err("another event".into()) };
+    // The shell may not have set its trap yet.
+    assert!([ExitHow::Code(7), ExitHow::Signal(Signal::SIGUSR1 as i32)].contains(&how), "{how:?}");
     Ok(())
 }
 

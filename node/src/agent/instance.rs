@@ -13,7 +13,7 @@ use muster_core::state::slot::InstanceState;
 use muster_guard::protocol::{Event, TaskReport};
 use tokio::time::Instant;
 
-use self::life::{Life, leftover_spec};
+use self::life::Life;
 pub(super) use self::steps::{Next, Step, StepResult};
 pub(super) use self::wanted::{Placed, Wanted};
 use super::health::{HealthChecks, HealthReport};
@@ -91,7 +91,7 @@ impl Instance {
         if let (Some(life), Some(placed)) = (&mut self.life, &wanted.placed)
             && life.generation == placed.generation
         {
-            life.follow(&placed.spec);
+            life.follow(&placed.spec, placed.before());
         }
         // What is not wanted waits for a state that is new enough to say so.
         let may_matter = wanted.placed.is_none() || self.wanted.placed != wanted.placed;
@@ -120,13 +120,11 @@ impl Instance {
 
     fn adopt(&mut self, reports: &[TaskReport], generation: Generation, now: Instant) {
         let placed = self.wanted.placed.as_ref().filter(|placed| placed.generation == generation);
-        let recorded = placed.and_then(|placed| placed.recorded.as_ref());
-        let spec = match placed {
-            Some(placed) => placed.spec.clone(),
-            None => leftover_spec(&self.slot.service, self.wanted.declared.as_ref(), reports),
-        };
-        let before = recorded.map_or((0, false), |r| (r.restarts, r.state == InstanceState::Running));
-        self.life = Some(Life::adopted(reports, generation, spec, before, now));
+        let declared = self.wanted.declared.as_ref();
+        self.life = Some(match placed {
+            Some(placed) => Life::adopted(reports, generation, placed.spec.clone(), placed.before(), now),
+            None => Life::leftover(&self.slot.service, declared, reports, generation, now),
+        });
         self.seen = None;
     }
 
@@ -242,3 +240,6 @@ fn stopped(slot: &SlotId, node: NodeId, placed: &Placed, given_up: Option<&Strin
     };
     Stopped { slot: slot.clone(), node, session: placed.session, generation: placed.generation, why }
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,8 @@ pub(super) struct Life {
     pub given_up: Option<String>,
     /// The guard has ended everything of it and remembers that for good (R10).
     pub is_revoked: bool,
+    /// `spec` is made up: the guard was heard before the state that declares and places it.
+    is_leftover: bool,
     /// Where the life cycle's clock begins.
     origin: Instant,
 }
@@ -52,8 +54,21 @@ impl Life {
             has_run: false,
             given_up: None,
             is_revoked: false,
+            is_leftover: false,
             origin: now,
         }
+    }
+
+    /// One of which the state says nothing (yet): it goes by a declaration that is enough to end it in order.
+    pub fn leftover(
+        service: &ServiceName,
+        declared: Option<&Arc<ServiceSpec>>,
+        reports: &[TaskReport],
+        generation: Generation,
+        now: Instant,
+    ) -> Self {
+        let spec = leftover_spec(service, declared, reports);
+        Self { is_leftover: true, ..Self::adopted(reports, generation, spec, (0, false), now) }
     }
 
     /// A placement that the guard ran before this agent looked. `was_running`: the cluster was told that all of
@@ -172,11 +187,32 @@ impl Life {
         self.on(Happened::Exited(task, Exit::Status(0)), now);
     }
 
-    /// Takes over a newer declaration of the same tasks.
-    pub fn follow(&mut self, spec: &Arc<ServiceSpec>) {
-        if self.spec.tasks == spec.tasks {
+    /// Takes over a newer declaration of the same tasks, or at last the one under which all of it was started. `before`:
+    /// as in [`Self::adopted`].
+    pub fn follow(&mut self, spec: &Arc<ServiceSpec>, before: (u32, bool)) {
+        if self.is_leftover {
+            self.learn(spec, before);
+        } else if self.spec.tasks == spec.tasks {
             self.spec = Arc::clone(spec);
         }
+    }
+
+    fn learn(&mut self, spec: &Arc<ServiceSpec>, (restarts, was_running): (u32, bool)) {
+        let learnt = |task: &TaskSpec| {
+            let Some(index) = self.index_of(&task.name) else {
+                return (TaskState::Stopped, Known::default());
+            };
+            let state = match self.cycle.tasks()[index] {
+                TaskState::Running { .. } => {
+                    TaskState::Running { healthy: (task.health.is_some() && was_running).then_some(true) }
+                }
+                other => other,
+            };
+            (state, self.tasks[index].clone())
+        };
+        let (states, tasks) = spec.tasks.iter().map(learnt).unzip();
+        (self.cycle, self.tasks) = (Cycle::adopted(states, restarts), tasks);
+        (self.spec, self.is_leftover) = (Arc::clone(spec), false);
     }
 
     /// A message of the life cycle, with what the health check said where it is about health.
@@ -192,7 +228,7 @@ impl Life {
 }
 
 /// A declaration for what the guard runs although it is not wanted here: enough to end it in order.
-pub(super) fn leftover_spec(
+fn leftover_spec(
     service: &ServiceName,
     declared: Option<&Arc<ServiceSpec>>,
     reports: &[TaskReport],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use muster_core::id::{Generation, Revision, SessionId, SlotId};
 use muster_core::spec::{OnQuorumLoss, ServiceSpec};
 use muster_core::state::State;
-use muster_core::state::slot::{Observed, Placement};
+use muster_core::state::slot::{InstanceState, Observed, Placement};
 use muster_guard::protocol::Binding;
 
 use crate::agent::view::GuardView;
@@ -51,6 +51,11 @@ impl Wanted {
 }
 
 impl Placed {
+    /// What the cluster was told last: the restarts, and whether all of it runs.
+    pub fn before(&self) -> (u32, bool) {
+        self.recorded.as_ref().map_or((0, false), |r| (r.restarts, r.state == InstanceState::Running))
+    }
+
     pub fn is_exclusive(&self) -> bool {
         self.spec.mode.is_exclusive()
     }

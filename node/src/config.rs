@@ -1,5 +1,6 @@
 //! The agent's configuration: a TOML file, overridden by `MUSTER_SECTION__KEY` variables.
 
+mod origin;
 mod parse;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use muster_core::id::{NameError, NodeName};
 use muster_core::time::{Timing, TimingError};
 use serde::Deserialize;
 
+use origin::Origin;
 pub use parse::{load, read};
 
 /// Where the configuration is looked for.
@@ -34,6 +36,9 @@ pub struct Config {
     pub guard: GuardSection,
     /// The log.
     pub log: LogSection,
+    /// Where it was read.
+    #[serde(skip)]
+    origin: Origin,
 }
 
 /// `[node]`.
@@ -222,6 +227,14 @@ pub enum ConfigError {
         /// The nearest known key, if one is near.
         hint: String,
     },
+    /// What only the whole configuration shows to be wrong, with its place.
+    #[error("{place}: {error}")]
+    At {
+        /// File and line, or the variable.
+        place: String,
+        /// What is wrong.
+        error: Box<ConfigError>,
+    },
     /// A value can't be used.
     #[error("{key} = {value:?}: {problem}")]
     Value {
@@ -238,6 +251,18 @@ pub enum ConfigError {
     /// The timing violates LEASES.md's inequality.
     #[error("timing: {0}")]
     Timing(#[from] TimingError),
+}
+
+impl ConfigError {
+    /// The key that it is about.
+    fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Value { key, .. } => Some(key),
+            Self::Name(_) => Some("node.name"),
+            Self::Timing(_) => Some("timing"),
+            Self::Read { .. } | Self::Parse { .. } | Self::At { .. } => None,
+        }
+    }
 }
 
 impl Config {
@@ -293,8 +318,15 @@ impl Config {
     /// Checks what only the whole file can tell.
     ///
     /// # Errors
-    /// The first thing that is wrong.
+    /// The first thing that is wrong, with its place.
     pub fn check(&self) -> Result<(), ConfigError> {
+        self.judge().map_err(|error| match error.key().and_then(|key| self.origin.of(key)) {
+            Some(place) => ConfigError::At { place, error: Box::new(error) },
+            None => error,
+        })
+    }
+
+    fn judge(&self) -> Result<(), ConfigError> {
         self.node_name()?;
         self.advertised()?;
         self.timing()?;

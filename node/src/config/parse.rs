@@ -6,7 +6,7 @@ use muster_core::spec::file::nearest_known_key;
 use serde::Deserialize;
 use toml::{Table, Value};
 
-use super::{Config, ConfigError, DEFAULT_PATH};
+use super::{Config, ConfigError, DEFAULT_PATH, Origin};
 
 /// What every variable begins with.
 const PREFIX: &str = "MUSTER_";
@@ -35,13 +35,21 @@ pub fn read(path: &Path, text: &str, variables: &[(String, String)]) -> Result<C
     // The file alone first: only its own text has lines to name.
     toml::from_str::<Config>(text).map_err(|e| file_error(path, text, &e))?;
     let mut table: Table = toml::from_str(text).map_err(|e| file_error(path, text, &e))?;
+    let mut origin = Origin::new(path, text);
     for (name, value) in variables {
         if let Some(keys) = keys_of(name) {
             set(&mut table, name, &keys, value)?;
+            origin.add_variable(&keys, name);
+            // One after the other, so that the message names the right one.
+            deserialize(&table, name)?;
         }
     }
-    Config::deserialize(Value::Table(table)).map_err(|error| ConfigError::Parse {
-        place: "the environment (MUSTER_...)".to_owned(),
+    Ok(Config { origin, ..deserialize(&table, &path.display().to_string())? })
+}
+
+fn deserialize(table: &Table, place: &str) -> Result<Config, ConfigError> {
+    Config::deserialize(Value::Table(table.clone())).map_err(|error| ConfigError::Parse {
+        place: place.to_owned(),
         problem: error.message().to_owned(),
         hint: hint(error.message()),
     })
@@ -137,6 +145,17 @@ mod tests {
     #[test]
     fn a_timing_that_breaks_the_inequality_is_refused() {
         let config = load_text("[timing]\nlease_ttl_ms = 500\n", &[]).unwrap();
-        assert!(matches!(config.check(), Err(ConfigError::Timing(_))));
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.contains("agent.toml:1: timing: "), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        let variables = [("MUSTER_NODE__NAME", "n2"), ("MUSTER_TIMING__LEASE_TTL_MS", "soon")];
+        let error = load_text("", &variables).unwrap_err().to_string();
+        assert!(error.starts_with("MUSTER_TIMING__LEASE_TTL_MS: "), "{error}");
+        let config = load_text("", &[("MUSTER_NODE__NAME", "no spaces please")]).unwrap();
+        let error = config.check().unwrap_err().to_string();
+        assert!(error.starts_with("MUSTER_NODE__NAME: node.name: "), "{error}");
     }
 }

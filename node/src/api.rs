@@ -23,6 +23,7 @@ mod logs;
 mod nodes;
 pub(crate) mod planner;
 mod plans;
+mod reach;
 mod reads;
 pub mod remedy;
 mod removal;
@@ -96,13 +97,16 @@ struct Api {
     followers: Arc<Semaphore>,
     /// Whoever makes a key of the secrets.
     secret_key_turn: tokio::sync::Mutex<()>,
+    /// Which voters answered last.
+    reach: tokio::sync::Mutex<Option<reach::Reach>>,
 }
 
 impl Api {
     fn new(handles: Handles, stop: CancellationToken) -> Self {
         let streams = Arc::new(Semaphore::new(MAX_STREAMS));
         let followers = Arc::new(Semaphore::new(MAX_FOLLOWERS));
-        Self { handles, stop, streams, followers, secret_key_turn: tokio::sync::Mutex::default() }
+        let (secret_key_turn, reach) = Default::default();
+        Self { handles, stop, streams, followers, secret_key_turn, reach }
     }
 
     /// The newest state that this node has applied.

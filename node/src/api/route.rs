@@ -8,11 +8,9 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::join_all;
 use muster_core::id::NodeId;
 use muster_core::lease::membership::majority_of;
 use muster_core::state::State;
-use muster_proto::v1;
 use muster_proto::v1::cluster_client::ClusterClient;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status};
@@ -32,8 +30,6 @@ pub(super) const LEADER_WAIT: Duration = Duration::from_millis(1500);
 const BARRIER_TIMEOUT: Duration = Duration::from_secs(1);
 /// Between two tries.
 const RETRY_PAUSE: Duration = Duration::from_millis(25);
-/// How long a voter may take to show that it is there.
-const PROBE_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// A client of another agent's operator API.
 pub(super) type Client = ClusterClient<Channel>;
@@ -232,21 +228,6 @@ impl Api {
             voters: state.membership.voters().len(),
             from: self.handles.name.to_string(),
         }
-    }
-
-    /// The voters that answer now, this node included.
-    pub(super) async fn reachable_voters(&self, state: &State) -> Vec<NodeId> {
-        let me = self.handles.me;
-        let probes = state.membership.voters().into_iter().map(|voter| async move {
-            if voter == me {
-                return Some(voter);
-            }
-            let mut client = self.handles.peers.cluster(voter).ok()?;
-            let asked = client.get_raft(v1::GetRaftRequest { stale: true });
-            let answered = tokio::time::timeout(PROBE_TIMEOUT, asked).await;
-            matches!(answered, Ok(Ok(_))).then_some(voter)
-        });
-        join_all(probes).await.into_iter().flatten().collect()
     }
 }
 

@@ -273,12 +273,11 @@ impl Writer {
     fn next(&mut self, queue: &Receiver<Request>) -> Option<Request> {
         loop {
             let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len();
-            let due = *self.lines_due.get_or_insert_with(|| clock::monotonic() + LINES_WAIT);
-            let left = due.saturating_duration_since(clock::monotonic());
             if waiting == 0 {
-                self.lines_due = None;
                 return queue.recv().ok();
             }
+            let due = *self.lines_due.get_or_insert_with(|| clock::monotonic() + LINES_WAIT);
+            let left = due.saturating_duration_since(clock::monotonic());
             if waiting >= MANY_LINES || left.is_zero() {
                 self.keep_lines();
                 continue;

@@ -109,7 +109,8 @@ async fn dispatch(cli: Cli, out: Printer, writes: Rc<Cell<WriteState>>) -> Resul
     let global = cli.global;
     let target = context::target(&global.endpoint, global.context.as_deref(), &Environment::read())?;
     if let Some(endpoint) = target.lacks_credentials() {
-        return Err(Failure::NoCertificate { endpoint: endpoint.to_string() });
+        let nobody = context::nobody_listens(&target.endpoints).await;
+        return Err(nobody.unwrap_or_else(|| Failure::NoCertificate { endpoint: endpoint.to_string() }));
     }
     let own =
         target.credentials.as_ref().map(|own| Own { file: target.file, identity: own.identity().clone() });

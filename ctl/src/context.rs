@@ -5,11 +5,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use muster_core::spec::file::nearest_known_key;
 use muster_tls::Credentials;
 use serde::Deserialize;
+use tokio::net::TcpStream;
 
+use crate::failure::Failure;
+
+/// How long [`nobody_listens`] waits for an agent to take a connection.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The port of agents.
 pub const DEFAULT_PORT: u16 = 7420;
 /// The local agent's socket.
@@ -191,6 +197,22 @@ impl Target {
         let is_remote = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Tcp(_));
         self.endpoints.iter().find(is_remote).filter(|_| self.credentials.is_none())
     }
+}
+
+/// Without a certificate an agent on another host has nothing to say, but one that isn't there is another mistake.
+pub async fn nobody_listens(endpoints: &[Endpoint]) -> Option<Failure> {
+    let mut tried = Vec::new();
+    for endpoint in endpoints {
+        // A socket of this host needs no certificate, so it is not why one is missed.
+        let Endpoint::Tcp(address) = endpoint else { return None };
+        let why = match tokio::time::timeout(LOOK_TIMEOUT, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => return None,
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "it did not answer in time".to_owned(),
+        };
+        tried.push((endpoint.to_string(), why));
+    }
+    Some(Failure::NoAgent { tried })
 }
 
 #[derive(Default, Deserialize)]

@@ -68,7 +68,7 @@ fn set(timing: Timing, text: &str) -> Result<Timing, Failure> {
             let near = nearest_name(&full, KEYS.into_iter());
             let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
             return Err(Failure::Usage(format!(
-                "there is no key '{key}'{near} known are: {}",
+                "there is no key '{key}'{near}; known are: {}",
                 KEYS.join(", ")
             )));
         }

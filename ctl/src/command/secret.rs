@@ -33,10 +33,10 @@ pub async fn secret(run: &mut Run, verb: SecretVerb) -> Result<Exit, Failure> {
                     restart_service(run, service).await?;
                 }
             } else if !put.used_by.is_empty() {
-                run.out.note(&format!(
-                    "these services see it from their next start on: {0}\n  musterctl service restart {0}",
-                    put.used_by.join(" ")
-                ));
+                let restart = |service: &String| format!("\n  musterctl service restart {service}");
+                let restarts: String = put.used_by.iter().map(restart).collect();
+                let names = put.used_by.join(", ");
+                run.out.note(&format!("these services see it from their next start on: {names}{restarts}"));
             }
             let restarted = if restart { put.used_by } else { Vec::new() };
             run.out.show(&SecretPut::new(&name, "changed", put.revision, restarted))?;

@@ -35,7 +35,7 @@ fn init(driver: &str, name: &str, out: Printer) -> Result<Exit, Failure> {
     let text = template(driver, name).ok_or_else(|| {
         let near = nearest_name(driver, DRIVERS.iter().copied());
         let near = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-        Failure::Usage(format!("there is no driver '{driver}'{near} available: {}", DRIVERS.join(", ")))
+        Failure::Usage(format!("there is no driver '{driver}'{near}; available: {}", DRIVERS.join(", ")))
     })?;
     out.put(&text)?;
     Ok(Exit::Done)

@@ -43,12 +43,12 @@ pub async fn wait(run: &mut Run, args: &WaitArgs) -> Result<Exit, Failure> {
     run.wait_at_most(WAIT);
     let state = match (args.what.split_once('/'), args.state) {
         (Some(("service", name)), WaitState::Running) => {
-            let mut running = Running::new(vec![name.to_owned()]);
+            let mut running = Running::new(vec![name.to_owned()]).patient();
             until(run, |status, now| running.judge(status, now)).await?;
             "running"
         }
         (Some(("service", name)), WaitState::Healthy) => {
-            let mut running = Running::new(vec![name.to_owned()]).healthy();
+            let mut running = Running::new(vec![name.to_owned()]).healthy().patient();
             until(run, |status, now| running.judge(status, now)).await?;
             "healthy"
         }

@@ -23,13 +23,15 @@ pub struct Running {
     healthy: bool,
     /// Whether a stopped service is as it should be: its declaration was changed, no more.
     may_be_stopped: bool,
+    /// Whether a service that no node takes is waited for: a node may come, or get a label.
+    patient: bool,
     unplaced_since: Option<Instant>,
 }
 
 impl Running {
     /// All instances of these services, in their present declaration.
     pub fn new(names: Vec<String>) -> Self {
-        Self { names, since: 0, healthy: false, may_be_stopped: false, unplaced_since: None }
+        Self { names, since: 0, healthy: false, may_be_stopped: false, patient: false, unplaced_since: None }
     }
 
     /// Only instances placed at this revision or later.
@@ -50,6 +52,12 @@ impl Running {
         Self { may_be_stopped: true, ..self }
     }
 
+    /// As long as the caller has time, whatever it looks like now.
+    #[must_use]
+    pub fn patient(self) -> Self {
+        Self { patient: true, ..self }
+    }
+
     /// Looks at the status as it is now.
     pub fn judge(&mut self, status: &pb::ClusterStatus, now: Instant) -> Verdict {
         let mut missing = Vec::new();
@@ -67,7 +75,7 @@ impl Running {
         if missing.is_empty() {
             return Verdict::Done;
         }
-        let Some(service) = unplaced else {
+        let Some(service) = unplaced.filter(|_| !self.patient) else {
             self.unplaced_since = None;
             return Verdict::Waiting(missing);
         };

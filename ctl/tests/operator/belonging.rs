@@ -38,6 +38,17 @@ fn without_a_certificate_no_other_host_is_asked() {
 }
 
 #[test]
+fn where_nobody_listens_no_certificate_is_asked_for() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    drop(listener);
+    let output =
+        command(&["--endpoint", &endpoint, "status", "-o", "json"]).env_remove("MUSTER_CONTEXT").output();
+    let ended = crate::run::Ended::from(output.unwrap()).expect(69);
+    assert_eq!(ended.error()["code"], "MU9002");
+}
+
+#[test]
 fn a_certificate_is_renewed_in_its_file() {
     let fake = Fake::start();
     let directory = tempfile::tempdir().unwrap();

@@ -78,6 +78,11 @@ fn a_service_that_nobody_takes_is_given_up_after_a_while() {
         waits_for(running.judge(&none, now + UNPLACED_FOR)),
         ["service web runs nowhere: no node has disk == ssd"]
     );
+    let mut running = running.patient();
+    assert_eq!(
+        waits_for(running.judge(&none, now + 10 * UNPLACED_FOR)),
+        ["web (unplaced, 0 of 1 running: no node has disk == ssd)"]
+    );
 }
 
 #[test]

@@ -116,8 +116,9 @@ pub async fn run(args: &Init) -> Result<(), super::CommandError> {
     } else {
         super::say(&format!("\nstart it:\n  {}", super::agent_command(&args.config)));
     }
+    let now = if args.now { "--now " } else { "" };
     super::say(&format!(
-        "\non every other host:\n  muster join --token {} {}",
+        "\non every other host:\n  muster join {now}--token {} {}",
         made.token,
         made.addresses.join(" ")
     ));

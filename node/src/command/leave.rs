@@ -24,7 +24,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 pub async fn run(args: &Leave) -> Result<(), CommandError> {
     let variables: Vec<_> = std::env::vars().collect();
     let config = config::load(args.config.config.as_deref(), &variables).map_err(NodeError::from)?;
-    let name = config.node_name().map_err(NodeError::from)?.to_string();
+    // What it joined as; the host may have another name by now, and another node that one.
+    let identity = directory::identity_in(&config.node.data_dir).map_err(NodeError::from)?;
+    let name = match identity {
+        Some(identity) => identity.node_name,
+        None => config.node_name().map_err(NodeError::from)?.to_string(),
+    };
     let channel = local_agent(&config).await?;
     let mut cluster = ClusterClient::new(channel.clone());
     let until = clock::monotonic() + Duration::from_secs(args.timeout);

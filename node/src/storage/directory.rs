@@ -312,6 +312,14 @@ fn check_format(path: &Path) -> Result<bool, DirectoryError> {
     }
 }
 
+/// The identity in a data directory, whoever uses that; `None` when there is none.
+///
+/// # Errors
+/// When it can't be read, or is damaged.
+pub fn identity_in(path: &Path) -> Result<Option<Identity>, DirectoryError> {
+    read_identity(path)
+}
+
 fn read_identity(path: &Path) -> Result<Option<Identity>, DirectoryError> {
     let file = path.join(IDENTITY_FILE);
     let text = match fs::read(&file) {

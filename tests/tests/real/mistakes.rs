@@ -31,7 +31,10 @@ fn before_a_cluster(cluster: &mut Cluster) -> Played {
     says(&muster(&["agent", "--config", "/nowhere/agent.toml"])?, 78, &["/nowhere/agent.toml"])?;
     says(&muster(&["agnet"])?, 64, &["agnet"])?;
     says(&host.muster("agent", &[])?, 78, &["muster init", "muster join"])?;
-    says(&cluster.musterctl(&["status", "--timeout", "1s"])?, 77, &["10.77.0.1:7420", "certificate"])
+    let hasty = host.write("hasty.toml", "[node]\nname = \"n1\"\n[timing]\nlease_ttl_ms = 300\n")?;
+    let hasty = hasty.display().to_string();
+    says(&muster(&["agent", "--config", &hasty])?, 78, &["hasty.toml:3: timing"])?;
+    says(&cluster.musterctl(&["status", "--timeout", "1s"])?, 69, &["10.77.0.1:7420", "refused"])
 }
 
 fn data_directories(cluster: &mut Cluster) -> Played {

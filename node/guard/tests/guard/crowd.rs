@@ -47,7 +47,7 @@ const NAME: &str = "libgcc_s.so.1";
 /// A task that stamps every millisecond has ended when it did not for so long.
 const LONG_NS: u64 = 600 * MS;
 /// Ample for what happens at once, on a host whose processors are all busy.
-const LIMIT_NS: u64 = 60 * MS;
+const LIMIT_NS: u64 = 100 * MS;
 const GATHERED: Duration = Duration::from_millis(500);
 /// Behind everything that the library's own mappings show.
 const TAIL_BYTES: u64 = 1 << 20;

@@ -11,7 +11,6 @@ mod cgroup;
 mod client;
 mod ending;
 mod family;
-
 pub(crate) mod handover;
 mod network;
 mod orders;

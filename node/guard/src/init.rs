@@ -335,14 +335,7 @@ impl Init {
     }
 
     fn reap(&mut self) -> nix::Result<()> {
-        loop {
-            let (pid, how) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, ExitHow::Code(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, ExitHow::Signal(signal as i32)),
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
-                Ok(_) | Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(errno),
-            };
+        while let Some((pid, how)) = ended_child()? {
             if self.main == Some(pid) {
                 self.main = None;
                 let wait_until_ns = clock::now().boottime_ns.saturating_add(LAST_OUTPUT_NS);
@@ -354,6 +347,7 @@ impl Init {
                 output.note_ended(pid, how);
             }
         }
+        Ok(())
     }
 
     /// The main process has ended and its last output is written. On a disk that stalls that is lost: ending in time
@@ -373,6 +367,21 @@ impl Init {
             let _nobody = kill(Pid::from_raw(-1), signal);
         } else if signal.is_some() {
             stray::kill_descendants(&[]);
+        }
+    }
+}
+
+/// Reaps a child that has ended, if there is one.
+fn ended_child() -> nix::Result<Option<(Pid, ExitHow)>> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) => return Ok(Some((pid, ExitHow::Code(code)))),
+            Ok(WaitStatus::Signaled(pid, signal, _)) => {
+                return Ok(Some((pid, ExitHow::Signal(signal as i32))));
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
         }
     }
 }

@@ -92,9 +92,11 @@ impl Shim {
     pub(crate) fn arm(&self, boottime_ns: u64, confirm: bool) -> nix::Result<bool> {
         let set = || self.deadline.as_ref().is_some_and(|deadline| deadline.set(boottime_ns));
         // The later moment must not hold alone: a guard may be stopped between the two.
-        let disarmed = boottime_ns == 0 && set();
+        if boottime_ns == 0 {
+            set();
+        }
         link::send_bytes(self.wire.as_fd(), &ToShim::Arm { boottime_ns, confirm }.encode())?;
-        Ok(disarmed || set())
+        Ok(set())
     }
 
     /// Ends it with everything under it: its inits kill what they hold, and have a moment for that.

@@ -9,10 +9,10 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, pipe2};
 
 use super::child::Command;
+use super::ended_child;
 use crate::clock;
 use crate::kernel::{self, Fork};
 use crate::launch::Launch;
@@ -225,18 +225,12 @@ impl Runner<'_> {
     }
 
     fn reap(&mut self) -> nix::Result<()> {
-        loop {
-            let (pid, how) = match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(pid, code)) => (pid, ExitHow::Code(code)),
-                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, ExitHow::Signal(signal as i32)),
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(()),
-                Ok(_) | Err(Errno::EINTR) => continue,
-                Err(errno) => return Err(errno),
-            };
+        while let Some((pid, how)) = ended_child()? {
             if let Some(index) = self.running.iter().position(|check| check.pid == pid) {
                 let check = self.running.swap_remove(index);
                 self.tell(check.id, Some(how));
             }
         }
+        Ok(())
     }
 }

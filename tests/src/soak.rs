@@ -1,12 +1,14 @@
 //! The long forms of the tests, for a given time, and one table of what they counted.
 //!
 //! ```text
-//!   in the foreground, one after the other:  campaign                        ordinary priority
-//!   throughout:                              quiet clusters                  ordinary priority, hardly any load
-//!   in the background, one after the other:  core simulation, …              only what the others leave over
+//!   first two thirds:  campaign, alone           ordinary priority
+//!   last third:        core simulation, …        one after the other; only what the others leave over
+//!   throughout:        quiet clusters            ordinary priority, hardly any load
 //! ```
-//! So the processors are busy all the time, and still the real processes meet an idle machine. A further stage is one
-//! more `Stage` in [`stages`].
+//! Alone, because the campaign judges times: a process that computes at the lowest priority may hold a lock of the
+//! kernel that every fork and exec of the machine waits for (decision 22). `--beside` runs both at once, for the whole
+//! time: that is such a machine, on which the promises hold as well, but not every bound in time. A further stage is
+//! one more `Stage` in [`stages`].
 
 pub mod campaign;
 pub mod hostile;
@@ -21,7 +23,7 @@ pub mod whole_stack;
 use std::time::Duration;
 
 pub use options::Options;
-pub use report::Report;
+pub use report::{Report, Section};
 pub use stage::{Limit, Place, Stage};
 
 use crate::harness::HarnessError;
@@ -65,30 +67,59 @@ pub fn run(options: &Options, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Res
             Place::Throughout => throughout.push(stage),
         }
     }
+    let alone = if options.beside || foreground.is_empty() || background.is_empty() {
+        Duration::ZERO
+    } else {
+        whole * 2 / 3
+    };
+    let foreground_length = if alone.is_zero() { whole } else { alone };
+    let computing = InTurn { stages: background, begin: begun + alone, length: whole - alone };
+    let judging = InTurn { stages: foreground, begin: begun, length: foreground_length };
     std::thread::scope(|scope| {
-        let in_turn = |stages: Vec<Box<dyn Stage>>, idle: bool| {
-            let shares: u32 = stages.iter().map(|stage| stage.share()).sum();
-            move || {
-                if idle {
-                    priority::yield_to_others();
-                }
-                let mut sections = Vec::new();
-                let mut given = 0;
-                for stage in stages {
-                    given += stage.share();
-                    let end = begun + whole * given / shares;
-                    sections.push(stage::play(stage, &Limit { end, is_interrupted }));
-                }
+        let mut running = Vec::new();
+        if alone.is_zero() {
+            running.push(scope.spawn(|| judging.play(is_interrupted)));
+            running.push(scope.spawn(|| computing.play_in_background(is_interrupted)));
+        } else {
+            running.push(scope.spawn(|| {
+                let mut sections = judging.play(is_interrupted);
+                sections.extend(computing.play_in_background(is_interrupted));
                 sections
-            }
-        };
-        let mut running =
-            vec![scope.spawn(in_turn(background, true)), scope.spawn(in_turn(foreground, false))];
-        running.extend(throughout.into_iter().map(|stage| scope.spawn(in_turn(vec![stage], false))));
+            }));
+        }
+        running.extend(throughout.into_iter().map(|stage| {
+            let watching = InTurn { stages: vec![stage], begin: begun, length: whole };
+            scope.spawn(move || watching.play(is_interrupted))
+        }));
         for part in running {
             report.sections.extend(part.join().expect("a stage's panic is caught by itself"));
         }
     });
     report.took_s = begun.elapsed().as_secs();
     Ok(report)
+}
+
+/// Stages one after the other, each for its share of the time.
+struct InTurn {
+    stages: Vec<Box<dyn Stage>>,
+    begin: Moment,
+    length: Duration,
+}
+
+impl InTurn {
+    fn play(self, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Vec<Section> {
+        let shares: u32 = self.stages.iter().map(|stage| stage.share()).sum();
+        let mut given = 0;
+        let one = |stage: Box<dyn Stage>| {
+            given += stage.share();
+            let end = self.begin + self.length * given / shares;
+            stage::play(stage, &Limit { end, is_interrupted })
+        };
+        self.stages.into_iter().map(one).collect()
+    }
+
+    fn play_in_background(self, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Vec<Section> {
+        priority::yield_to_others();
+        self.play(is_interrupted)
+    }
 }

@@ -2,7 +2,7 @@
 
 /// What `soak` takes.
 pub const USAGE: &str = "usage: soak [MINUTES] [--only STAGE] [--seed N] [--rounds N] [--fault NAME] [--pairs PERCENT] \
-                         [--story] [--json FILE]\n\
+                         [--beside] [--story] [--json FILE]\n\
                          it needs root for network namespaces, and the binaries: cargo build --release -p muster -p musterctl";
 const MINUTES: u64 = 60;
 
@@ -21,6 +21,8 @@ pub struct Options {
     pub fault: Option<String>,
     /// In so many of a hundred rounds a second fault comes on top; the campaign's own share unless given.
     pub pairs: Option<u64>,
+    /// Whether the stages that compute run beside those that judge times, instead of after them.
+    pub beside: bool,
     /// Whether the campaign tells what happens while it does.
     pub story: bool,
     /// Where the report goes as JSON.
@@ -37,6 +39,7 @@ impl Default for Options {
             rounds: None,
             fault: None,
             pairs: None,
+            beside: false,
             story: false,
             json: None,
         }
@@ -59,6 +62,7 @@ impl Options {
                 "--pairs" => options.pairs = Some(number(&value()?)?),
                 "--fault" => options.fault = Some(value()?),
                 "--json" => options.json = Some(value()?),
+                "--beside" => options.beside = true,
                 "--story" => options.story = true,
                 minutes => options.minutes = number(minutes)?,
             }
@@ -81,10 +85,10 @@ mod tests {
 
     #[test]
     fn minutes_and_options_are_read_and_nonsense_is_refused() {
-        let options = parse("15 --only campaign --seed 7 --rounds 3 --story").unwrap();
+        let options = parse("15 --only campaign --seed 7 --rounds 3 --beside --story").unwrap();
         assert_eq!((options.minutes, options.seed, options.rounds), (15, 7, Some(3)));
         assert_eq!(options.only.as_deref(), Some("campaign"));
-        assert!(options.story);
+        assert!(options.beside && options.story);
         assert!(parse("--seed").is_err());
         assert!(parse("--sead 7").is_err());
         assert_eq!(parse("").unwrap().minutes, MINUTES);

@@ -8,7 +8,7 @@ use crate::harness::wait::Moment;
 /// What the processors owe a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// It judges times: one at a time, at ordinary priority.
+    /// It judges times: one at a time, at ordinary priority, with nothing that computes beside it, unless that was asked for.
     Foreground,
     /// It computes: it gets what the others leave over, one at a time.
     Background,

@@ -73,7 +73,7 @@ impl Guard {
     /// Reads what an init says.
     pub(super) fn hear_init(&mut self, number: u64) {
         loop {
-            let Some(task) = self.tasks.all.iter_mut().find(|task| task.number == number) else { return };
+            let Some(task) = self.tasks.numbered(number) else { return };
             let Some(wire) = &task.wire else { return };
             match link::receive(wire, false) {
                 Ok(Some(received)) => {
@@ -98,39 +98,49 @@ impl Guard {
     fn heed_init(&mut self, number: u64, message: FromInit, pid: Option<nix::unistd::Pid>) {
         match message {
             FromInit::Hello { notes, takes_deadline } => {
-                return self.init_is_ready(number, notes, takes_deadline, pid);
+                self.init_is_ready(number, notes, takes_deadline, pid);
             }
-            FromInit::Lapsed => return self.init_has_killed(number),
-            _ => {}
-        }
-        let Some(task) = self.tasks.all.iter_mut().find(|task| task.number == number) else { return };
-        match message {
-            FromInit::Hello { .. } | FromInit::Lapsed => {}
-            FromInit::Exec => task.pid = pid.map_or(0, nix::unistd::Pid::as_raw),
-            FromInit::Started => {
-                let pid = task.pid;
-                if task.state == TaskState::Starting {
-                    task.state =
-                        if task.doomed { TaskState::Stopping { pid } } else { TaskState::Running { pid } };
+            FromInit::Lapsed => self.init_has_killed(number),
+            FromInit::Started => self.task_has_started(number),
+            FromInit::Checked { id, how } => self.check_is_answered(number, id, how),
+            FromInit::Exec => {
+                if let Some(task) = self.tasks.numbered(number) {
+                    task.pid = pid.map_or(0, nix::unistd::Pid::as_raw);
                 }
-                let reply = Reply::Started { pid, notes: task.notes.clone() };
-                let asked = task.started_for.take();
-                let (slot, generation) = (task.order.slot.clone(), task.order.generation);
-                let event = Event::TaskStarted { slot, generation, task: task.order.task.clone(), pid };
-                self.answer(asked, Ok(reply));
-                self.push(&event);
             }
-            FromInit::Failed { step, errno } => task.refusal = Some(refusal_of(&task.order, step, errno)),
+            FromInit::Failed { step, errno } => {
+                if let Some(task) = self.tasks.numbered(number) {
+                    task.refusal = Some(refusal_of(&task.order, step, errno));
+                }
+            }
             FromInit::Exited { how, log_dropped_bytes } => {
-                task.how = Some(how);
-                task.log_dropped_bytes = log_dropped_bytes;
-            }
-            FromInit::Checked { id, how } => {
-                if let Some(index) = task.checks.iter().position(|(check, _)| *check == id) {
-                    let (_, asked) = task.checks.swap_remove(index);
-                    self.answer(Some(asked), Ok(Reply::Checked { how }));
+                if let Some(task) = self.tasks.numbered(number) {
+                    task.how = Some(how);
+                    task.log_dropped_bytes = log_dropped_bytes;
                 }
             }
+        }
+    }
+
+    fn task_has_started(&mut self, number: u64) {
+        let Some(task) = self.tasks.numbered(number) else { return };
+        let pid = task.pid;
+        if task.state == TaskState::Starting {
+            task.state = if task.doomed { TaskState::Stopping { pid } } else { TaskState::Running { pid } };
+        }
+        let reply = Reply::Started { pid, notes: task.notes.clone() };
+        let asked = task.started_for.take();
+        let (slot, generation) = (task.order.slot.clone(), task.order.generation);
+        let event = Event::TaskStarted { slot, generation, task: task.order.task.clone(), pid };
+        self.answer(asked, Ok(reply));
+        self.push(&event);
+    }
+
+    fn check_is_answered(&mut self, number: u64, id: u64, how: Option<ExitHow>) {
+        let Some(task) = self.tasks.numbered(number) else { return };
+        if let Some(index) = task.checks.iter().position(|(check, _)| *check == id) {
+            let (_, asked) = task.checks.swap_remove(index);
+            self.answer(Some(asked), Ok(Reply::Checked { how }));
         }
     }
 
@@ -144,7 +154,7 @@ impl Guard {
     ) {
         let now = clock::now();
         let may_start = self.may_start_bound(now);
-        let Some(task) = self.tasks.all.iter_mut().find(|task| task.number == number) else { return };
+        let Some(task) = self.tasks.numbered(number) else { return };
         task.notes = notes;
         task.takes_deadline = takes_deadline;
         if pid.is_none_or(|pid| task.note_init(pid).is_err()) {

@@ -214,6 +214,11 @@ impl Tasks {
         found.ok_or(Refusal::NoSuchTask)
     }
 
+    /// The task that has this number of the guard's own; none when it was forgotten.
+    pub(crate) fn numbered(&mut self, number: u64) -> Option<&mut Task> {
+        self.all.iter_mut().find(|task| task.number == number)
+    }
+
     pub(crate) fn runs(&self, slot: &SlotId) -> bool {
         self.all.iter().any(|task| task.order.slot == *slot && task.is_alive())
     }

@@ -35,8 +35,9 @@ for unit in muster-guard.service muster.service muster-handoff.service; do
 done
 put 644 "$here/agent.toml" /usr/share/doc/muster/agent.toml
 put 644 "$here/prometheus/muster.rules.yml" /usr/share/doc/muster/muster.rules.yml
-(cd "$root/docs" && find . -name '*.md') | while read -r page; do
-    put 644 "$root/docs/$page" "/usr/share/doc/muster/${page#./}"
+# The pages keep their places to each other, so that their links lead somewhere.
+(cd "$root" && ls ./*.md LICENSE && find ./docs -name '*.md') | while read -r page; do
+    put 644 "$root/$page" "/usr/share/doc/muster/${page#./}"
 done
 for example in "$here"/examples/*.toml; do
     put 644 "$example" "/usr/share/doc/muster/examples/$(basename "$example")"

@@ -120,15 +120,21 @@ pub enum Verb {
     Failover(FailoverArgs),
     /// What would happen if hosts were lost
     Simulate(SimulateArgs),
-    /// Even out where instances run
+    /// Even out where instances run, and wait until they do
     #[command(after_help = "Examples:\n  musterctl rebalance --dry-run\n  musterctl rebalance")]
     Rebalance {
         /// Only show what would move
         #[arg(long)]
         dry_run: bool,
+        /// Do not wait until everything has moved
+        #[arg(long)]
+        detach: bool,
     },
     /// Status and last events, drawn anew again and again
-    #[command(after_help = "Examples:\n  musterctl top\n  musterctl top --interval 5s")]
+    #[command(after_help = "Examples:
+  musterctl top
+  musterctl top --interval 5s
+  musterctl top -o json                   for programs: an object a line")]
     Top(TopArgs),
     /// What happened, and what is happening
     Events(EventsArgs),

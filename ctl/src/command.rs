@@ -131,7 +131,7 @@ async fn dispatch(cli: Cli, out: Printer, writes: Rc<Cell<WriteState>>) -> Resul
         Verb::Move(args) => placing::move_to(run, args).await,
         Verb::Failover(args) => placing::failover(run, args).await,
         Verb::Simulate(args) => placing::simulate(run, args).await,
-        Verb::Rebalance { dry_run } => placing::rebalance(run, dry_run).await,
+        Verb::Rebalance { dry_run, detach } => placing::rebalance(run, dry_run, detach).await,
         Verb::Top(args) => top::top(run, args).await,
         Verb::Events(args) => events::events(run, args).await,
         Verb::Audit(args) => audit::audit(run, args).await,

@@ -5,8 +5,29 @@ use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
 
-/// A file of its own for the editor; removed at the end.
+/// A file of its own for the editor; removed at the end unless it is kept.
 struct Draft(PathBuf);
+
+/// What the operator made of a text.
+pub struct Edited {
+    /// The text.
+    pub text: String,
+    draft: Draft,
+}
+
+impl Edited {
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.draft.0
+    }
+
+    /// Leaves the file there, and says where: the operator's work is not lost because of a mistake in it.
+    pub fn keep(self) -> PathBuf {
+        let path = self.draft.0.clone();
+        std::mem::forget(self.draft);
+        path
+    }
+}
 
 impl Drop for Draft {
     fn drop(&mut self) {
@@ -21,14 +42,15 @@ impl Drop for Draft {
 ///
 /// # Errors
 /// When there is no editor, or it fails.
-pub fn edit(name: &str, text: &str) -> Result<String, Failure> {
+pub fn edit(name: &str, text: &str) -> Result<Edited, Failure> {
     let draft = Draft(write_draft(name, text)?);
     let editor =
         ["VISUAL", "EDITOR"].into_iter().find_map(|key| std::env::var(key).ok()).filter(|e| !e.is_empty());
     let editor = editor.ok_or_else(|| Failure::Editor("no editor: set VISUAL or EDITOR".to_owned()))?;
     run(&editor, &draft.0)?;
-    std::fs::read_to_string(&draft.0)
-        .map_err(|source| Failure::Io { doing: "reading the edited file", source })
+    let text = std::fs::read_to_string(&draft.0)
+        .map_err(|source| Failure::Io { doing: "reading the edited file", source })?;
+    Ok(Edited { text, draft })
 }
 
 fn write_draft(name: &str, text: &str) -> Result<PathBuf, Failure> {

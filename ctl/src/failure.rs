@@ -92,6 +92,14 @@ pub enum Failure {
     /// The editor failed.
     #[error("{0}")]
     Editor(String),
+    /// What was edited was not taken; the text is not lost.
+    #[error("{failure}")]
+    Edited {
+        /// Why.
+        failure: Box<Failure>,
+        /// Where the text is.
+        kept: std::path::PathBuf,
+    },
     /// Reading or writing here failed.
     #[error("{doing}: {source}")]
     Io {
@@ -124,6 +132,7 @@ impl Failure {
             }
             Self::Interrupted(_) => Exit::Interrupted,
             Self::Unconfirmed { .. } => Exit::Refused,
+            Self::Edited { failure, .. } => failure.exit(),
             Self::File(error) => error.exit(),
             Self::Context(_) => Exit::BadFile,
             Self::Usage(_) => Exit::Usage,
@@ -150,6 +159,7 @@ impl Failure {
             Self::NoQuorum(_) => "MU9009",
             Self::Unreadable(_) => "MU9010",
             Self::Editor(_) => "MU9011",
+            Self::Edited { failure, .. } => failure.code(),
             Self::Io { .. } => "MU9012",
             Self::NoCertificate { .. } => "MU9013",
         }
@@ -159,6 +169,10 @@ impl Failure {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Told { hint, .. } | Self::Ended { hint, .. } => hint.clone(),
+            Self::Edited { failure, kept } => {
+                let before = failure.hint().map(|hint| hint + "; ").unwrap_or_default();
+                Some(format!("{before}what you wrote is kept in {}", kept.display()))
+            }
             Self::NoAgent { .. } => Some(
                 "start the agent (systemctl start muster), or say where one is: \
                  --endpoint HOST:PORT or --context NAME|FILE"

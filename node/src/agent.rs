@@ -35,7 +35,7 @@ use self::guard_door::GuardDoor;
 use self::guard_link::{GuardError, GuardLink};
 use self::health::HealthChecks;
 pub use self::instance::LocalInstance;
-use self::logs::{LogLine, LogQuery};
+use self::logs::{LogLine, LogQuery, Past};
 use self::reconcile::{HEALTH_REPORTS_MAX, Reconciler};
 use self::report::Reporter;
 use self::session::SessionKeeper;
@@ -178,8 +178,12 @@ impl AgentHandle {
     }
 
     /// Reads the logs of tasks that run or ran on this host.
-    pub fn read_logs(&self, query: LogQuery) -> impl Stream<Item = std::io::Result<LogLine>> + Send + use<> {
-        logs::read_logs(&self.data_dir, query)
+    pub fn read_logs<P: FnOnce() -> Past + Send + 'static>(
+        &self,
+        query: LogQuery,
+        past: P,
+    ) -> impl Stream<Item = std::io::Result<LogLine>> + Send + use<P> {
+        logs::read_logs(&self.data_dir, query, past)
     }
 
     /// Ends the agent's part. Guard, lease and tasks go on.

@@ -309,6 +309,12 @@ fn say(text: &str) {
     let _written = writeln!(std::io::stdout(), "{text}");
 }
 
+/// Says something beside what was asked for.
+fn note(text: &str) {
+    use std::io::Write;
+    let _written = writeln!(std::io::stderr(), "note: {text}");
+}
+
 /// Tells on stderr why a command failed, with the causes that the message does not repeat.
 pub fn complain(error: &CommandError) {
     use std::io::Write;

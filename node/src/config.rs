@@ -17,6 +17,8 @@ pub use parse::{load, read};
 
 /// Where the configuration is looked for.
 pub const DEFAULT_PATH: &str = "/etc/muster/agent.toml";
+/// The timing of a new cluster.
+const DEFAULT_PROFILE: &str = "lan";
 /// The port of agents, peers and heartbeats.
 pub const DEFAULT_PORT: u16 = 7420;
 
@@ -134,11 +136,11 @@ impl Default for HttpSection {
 }
 
 /// `[timing]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct TimingSection {
-    /// fast, lan, cloud or wan.
-    pub profile: String,
+    /// fast, lan, cloud or wan; default: lan.
+    pub profile: Option<String>,
     /// Overrides one value of the profile.
     pub heartbeat_ms: Option<u32>,
     /// Overrides one value of the profile.
@@ -149,19 +151,6 @@ pub struct TimingSection {
     pub raft_heartbeat_ms: Option<u32>,
     /// Overrides both values of the profile.
     pub raft_election_ms: Option<[u32; 2]>,
-}
-
-impl Default for TimingSection {
-    fn default() -> Self {
-        Self {
-            profile: "lan".to_owned(),
-            heartbeat_ms: None,
-            lease_ttl_ms: None,
-            kill_budget_ms: None,
-            raft_heartbeat_ms: None,
-            raft_election_ms: None,
-        }
-    }
 }
 
 /// `[guard]`.
@@ -300,9 +289,10 @@ impl Config {
     /// An unknown profile, or values that LEASES.md's inequality refuses.
     pub fn timing(&self) -> Result<Timing, ConfigError> {
         let section = &self.timing;
-        let mut timing = Timing::named(&section.profile).ok_or_else(|| ConfigError::Value {
+        let profile = section.profile.as_deref().unwrap_or(DEFAULT_PROFILE);
+        let mut timing = Timing::named(profile).ok_or_else(|| ConfigError::Value {
             key: "timing.profile",
-            value: section.profile.clone(),
+            value: profile.to_owned(),
             problem: "use fast, lan, cloud or wan".to_owned(),
         })?;
         timing.heartbeat_ms = section.heartbeat_ms.unwrap_or(timing.heartbeat_ms);
@@ -313,6 +303,18 @@ impl Config {
             (timing.raft_election_min_ms, timing.raft_election_max_ms) = (min, max);
         }
         Ok(timing.validated()?)
+    }
+
+    /// What to tell the operator whose configuration asks for another timing than the cluster has.
+    #[must_use]
+    pub fn timing_in_vain(&self, cluster: &Timing) -> Option<String> {
+        let own =
+            self.timing().ok().filter(|own| self.timing != TimingSection::default() && own != cluster)?;
+        let place = self.origin.of("timing").map(|place| format!("{place}: ")).unwrap_or_default();
+        Some(format!(
+            "{place}this timing is not used: {own}. The cluster's is {cluster}; 'musterctl cluster set timing...' \
+             changes it for all nodes"
+        ))
     }
 
     /// Checks what only the whole file can tell.

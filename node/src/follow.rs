@@ -4,7 +4,8 @@
 //! that says so, and it may be down at that time. So a member to which nothing happens asks the others.
 //!
 //! What a lost host ran may have to start here, so a lost host must not keep this node from hearing of it: whoever falls
-//! silent, or hears no leader itself, is left for the next one well before a session can be closed (LEASES.md, W).
+//! silent, or hears no leader itself, is left for the next one well before a session can be closed (LEASES.md, W). A node
+//! that finds nobody else is not ready (`/readyz`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -67,6 +68,8 @@ pub struct Follower {
     pub replica: NodeReplica,
     /// The state that it shows.
     pub state: watch::Receiver<Arc<State>>,
+    /// Tells whether it follows somebody who is in touch with the cluster.
+    pub is_in_touch: watch::Sender<bool>,
 }
 
 impl Follower {
@@ -81,6 +84,7 @@ impl Follower {
             turn = turn.wrapping_add(1);
             let mut taken_out_at = MembershipId::default();
             if self.state.borrow().is_in_raft(self.me) {
+                self.is_in_touch.send_replace(false);
                 tokio::select! {
                     () = stop.cancelled() => return,
                     changed = self.state.changed() => if changed.is_err() { return } else { continue },
@@ -98,6 +102,8 @@ impl Follower {
                     ended = self.follow_one(address, taken_out_at) => {
                         tracing::debug!(address, why = ended.why, "no longer following");
                         in_vain = if ended.was_heard { 0 } else { in_vain + 1 };
+                        // Who leaves one for the next has not lost touch before that one is silent as well.
+                        self.is_in_touch.send_replace(ended.was_heard);
                     }
                 }
             }
@@ -112,7 +118,7 @@ impl Follower {
     /// Follows one agent until the stream ends, or until this node is in Raft by a membership not before
     /// `since`; says why it ended.
     async fn follow_one(&mut self, address: &str, since: MembershipId) -> Ended {
-        let Self { me, sender, peers, replica, .. } = self;
+        let Self { me, sender, peers, replica, is_in_touch, .. } = self;
         let mut was_heard = false;
         let listen = async {
             let channel = peers.dial(address).map_err(|error| error.to_string())?;
@@ -129,7 +135,10 @@ impl Follower {
                 let said = said.map_err(|_| "the stream fell silent".to_owned())?;
                 let item = said.map_err(|status| status.message().to_owned())?;
                 let item = item.ok_or_else(|| "the stream ended".to_owned())?;
-                was_heard |= matches!(item.item, Some(v1::follow_item::Item::Alive(_)));
+                if matches!(item.item, Some(v1::follow_item::Item::Alive(_))) && !was_heard {
+                    was_heard = true;
+                    is_in_touch.send_replace(true);
+                }
                 take(item, &mut reader, replica)?;
                 if replica.state().is_in_raft(*me) && replica.state().membership.id >= since {
                     return Ok::<(), String>(());

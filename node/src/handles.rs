@@ -36,6 +36,8 @@ pub struct Handles {
     pub data_dir: PathBuf,
     /// State, events and entries as they are applied.
     pub published: Published,
+    /// Whether this node, while it is outside Raft, follows somebody who is in touch with the cluster.
+    pub is_in_touch: watch::Receiver<bool>,
     /// Writes.
     pub proposer: Proposer,
     /// Raft: leadership, barriers, membership.

@@ -28,7 +28,7 @@ const INDEX: &str = "\
 Muster agent
 
 /livez                        200 while the agent runs
-/readyz                       200 while it follows a leader and its log is caught up
+/readyz                       200 while it follows a leader, or an agent that does, and its log is caught up
 /metrics                      for Prometheus
 /v1/status                    the cluster as this node knows it, as JSON
 /v1/services/NAME/leader      200 on the node that runs the exclusive service and holds a valid lease, 503 elsewhere

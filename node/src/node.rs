@@ -307,11 +307,13 @@ impl Parts {
             },
             running.clone(),
         ));
+        let (is_in_touch, in_touch) = watch::channel(false);
         let handles = Handles {
             me,
             name: name.into(),
             data_dir: self.directory.path().to_owned(),
             published: self.published.clone(),
+            is_in_touch: in_touch,
             proposer: proposer.clone(),
             raft: self.raft.clone(),
             peers: peers.clone(),
@@ -343,15 +345,39 @@ impl Parts {
         let incoming = (ground.incoming)(self.published.state.clone(), running);
         tasks.spawn(crate::api::serve(handles.clone(), incoming, ground.unix, service, running.clone()));
         tasks.spawn(crate::http::serve(handles, ground.http, running.clone()));
-        self.start_duties(follower, &proposer, peers, running, tasks);
+        let follower = self.follower(follower, peers.clone(), is_in_touch);
+        tasks.spawn(follower.run(running.clone()));
+        self.start_duties(&proposer, peers, running, tasks);
         notify::ready();
         tracing::info!(node = name, id = %me, "the agent listens");
         Ok(Started { agent, _heartbeats: heartbeats })
     }
 
+    fn follower(
+        &self,
+        replica: NodeReplica,
+        peers: Peers,
+        is_in_touch: watch::Sender<bool>,
+    ) -> follow::Follower {
+        let (me, state) = (self.origin.me, self.published.state.clone());
+        let mut who = sender(&state.borrow(), me);
+        who.cluster_id = self.origin.cluster.0.to_be_bytes().to_vec().into();
+        who.incarnation = self.origin.incarnation.0;
+        let seeds = self.origin.seed.peers.clone();
+        follow::Follower {
+            me,
+            sender: who,
+            peers,
+            seeds,
+            raft: self.raft.clone(),
+            replica,
+            state,
+            is_in_touch,
+        }
+    }
+
     fn start_duties(
         &self,
-        follower: NodeReplica,
         proposer: &Proposer,
         peers: Peers,
         running: &CancellationToken,
@@ -365,23 +391,9 @@ impl Parts {
             state: state.clone(),
             raft: self.raft.clone(),
             proposer: proposer.clone(),
-            peers: peers.clone(),
+            peers,
         };
         tasks.spawn(keeper.run(running.clone()));
-        let mut who = sender(&state.borrow(), me);
-        who.cluster_id = self.origin.cluster.0.to_be_bytes().to_vec().into();
-        who.incarnation = self.origin.incarnation.0;
-        let seeds = self.origin.seed.peers.clone();
-        let follower = follow::Follower {
-            me,
-            sender: who,
-            peers,
-            seeds,
-            raft: self.raft.clone(),
-            replica: follower,
-            state: state.clone(),
-        };
-        tasks.spawn(follower.run(running.clone()));
         let data_dir = self.directory.path().to_owned();
         let undone = self.origin.seed.bootstrap.clone();
         tasks.spawn(seed::keep(data_dir, me, undone, state.clone(), running.clone()));
@@ -391,6 +403,8 @@ impl Parts {
             proposer.clone(),
             running.clone(),
         ));
+        let config = self.options.config.clone();
+        tasks.spawn(duties::compare_timing(config, state.clone(), running.clone()));
         tasks.spawn(duties::describe_host(me, self.description(), state, proposer.clone(), running.clone()));
         if let Some(token) = self.origin.seed.bootstrap.clone() {
             let bootstrap = duties::Bootstrapping {

@@ -8,6 +8,8 @@ mod crash;
 mod dev;
 #[path = "real/expect.rs"]
 mod expect;
+#[path = "real/logs.rs"]
+mod logs;
 #[path = "real/members.rs"]
 mod members;
 #[path = "real/mistakes.rs"]
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         partition::trials,
         processes::trials,
         planned::trials,
+        logs::trials,
         replicated::trials,
         servers::trials,
         members::trials,

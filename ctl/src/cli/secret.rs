@@ -30,9 +30,12 @@ Examples:
         /// Where the value is [default: stdin]
         #[arg(long, value_name = "FILE")]
         from_file: Option<PathBuf>,
-        /// Restart all services that use it
+        /// Restart all services that use it, and wait until they run
         #[arg(long)]
         restart: bool,
+        /// Do not wait until they run again
+        #[arg(long, requires = "restart")]
+        detach: bool,
     },
     /// List them: names and who uses them, never values
     List,

@@ -84,16 +84,20 @@ Examples:
     /// What the tasks wrote
     #[command(after_help = "Examples:
   musterctl service logs orders-db
-  musterctl service logs web/2 --task server -f --tail 10")]
+  musterctl service logs web/2 --task server -f --tail 10
+  musterctl service logs orders-db --all-hosts      also where it ran before a failover")]
     Logs {
         /// SERVICE or SERVICE/INSTANCE
         instance: String,
         /// Only this task
         #[arg(long)]
         task: Option<String>,
-        /// Go on with new lines
+        /// Go on with new lines, wherever it runs
         #[arg(short, long)]
         follow: bool,
+        /// Also from hosts where it ran before, as far as they are alive
+        #[arg(long)]
+        all_hosts: bool,
         /// So many last lines of each task
         #[arg(long, default_value_t = 100, value_name = "N")]
         tail: u32,

@@ -1,11 +1,17 @@
 //! Streams: events that resume where they broke off, and the output of tasks.
 
+use std::collections::BTreeMap;
+
 use muster_proto::v1 as pb;
 use tokio::time::sleep;
 use tonic::Streaming;
 
 use super::{Client, PAUSE_LONGEST, innermost, is_transport, told};
 use crate::failure::Failure;
+
+/// So many last lines of a task of which nothing was told yet are told when a stream is resumed: it may have begun
+/// meanwhile, and written more than was asked for of the past.
+const TAIL_AFTERWARDS: u32 = 100;
 
 /// Events, resumed at another agent when the connection is lost.
 pub struct EventStream {
@@ -15,9 +21,12 @@ pub struct EventStream {
     last: Option<(u64, u32)>,
 }
 
-/// The output of tasks.
+/// The output of tasks; who follows goes on at another agent when the connection is lost.
 pub struct LogStream {
+    request: pb::LogsRequest,
     stream: Streaming<pb::LogLine>,
+    /// Node, instance and task, and where the last line of it ends.
+    told: BTreeMap<(String, String, String), (u64, u64)>,
 }
 
 impl Client {
@@ -44,11 +53,24 @@ impl Client {
     /// # Errors
     /// As of any call.
     pub async fn logs(&mut self, request: pb::LogsRequest) -> Result<LogStream, Failure> {
-        let stream = self.call(request, |mut grpc, mut request| async move {
+        let stream = self.open_logs(&request).await?;
+        Ok(LogStream { request, stream, told: BTreeMap::new() })
+    }
+
+    async fn open_logs(&mut self, request: &pb::LogsRequest) -> Result<Streaming<pb::LogLine>, Failure> {
+        self.call(request.clone(), |mut grpc, mut request| async move {
             request.metadata_mut().remove("grpc-timeout");
             grpc.logs(request).await
-        });
-        Ok(LogStream { stream: stream.await? })
+        })
+        .await
+    }
+
+    /// Whoever is asked next is another agent, with the whole time limit anew.
+    async fn turn_to_the_next(&mut self) {
+        self.connected = None;
+        self.next = (self.next + 1) % self.endpoints.len();
+        self.set_limit(self.limit);
+        sleep(PAUSE_LONGEST).await;
     }
 }
 
@@ -57,16 +79,37 @@ impl LogStream {
     ///
     /// # Errors
     /// What the agent says, or that the connection was lost.
-    pub async fn next(&mut self) -> Result<Option<pb::LogLine>, Failure> {
-        self.stream.message().await.map_err(|status| {
-            if is_transport(&status) {
-                let hint = "the output goes on; ask again".to_owned();
-                let message = format!("the connection to the agent was lost: {}", innermost(&status));
-                Failure::Ended { message, hint: Some(hint) }
-            } else {
-                told(&status)
+    pub async fn next(&mut self, client: &mut Client) -> Result<Option<pb::LogLine>, Failure> {
+        loop {
+            match self.stream.message().await {
+                Ok(Some(line)) => {
+                    let key = (line.node.clone(), line.instance.clone(), line.task.clone());
+                    self.told.insert(key, (line.file, line.offset));
+                    return Ok(Some(line));
+                }
+                Ok(None) => return Ok(None),
+                Err(status) if self.request.follow && is_broken_off(&status) => self.resume(client).await?,
+                Err(status) if !is_transport(&status) => return Err(told(&status)),
+                Err(status) => {
+                    let hint = "ask again".to_owned();
+                    let message = format!("the connection to the agent was lost: {}", innermost(&status));
+                    return Err(Failure::Ended { message, hint: Some(hint) });
+                }
             }
-        })
+        }
+    }
+
+    async fn resume(&mut self, client: &mut Client) -> Result<(), Failure> {
+        let position =
+            |((node, instance, task), (file, offset)): (&(String, String, String), &(u64, u64))| {
+                let (node, instance, task) = (node.clone(), instance.clone(), task.clone());
+                pb::LogPosition { node, instance, task, file: *file, offset: *offset }
+            };
+        self.request.after = self.told.iter().map(position).collect();
+        self.request.tail = self.request.tail.max(TAIL_AFTERWARDS);
+        client.turn_to_the_next().await;
+        self.stream = client.open_logs(&self.request).await?;
+        Ok(())
     }
 }
 
@@ -89,9 +132,7 @@ impl EventStream {
                 }
                 Ok(None) if !self.request.follow => return Ok(None),
                 Ok(None) => self.resume(client).await?,
-                Err(status) if is_transport(&status) || told(&status).is_unanswered() => {
-                    self.resume(client).await?;
-                }
+                Err(status) if is_broken_off(&status) => self.resume(client).await?,
                 Err(status) => return Err(told(&status)),
             }
         }
@@ -105,11 +146,13 @@ impl EventStream {
             self.request.since_ms = (self.request.since_revision == 0).then_some(0);
             self.request.limit = 0;
         }
-        client.connected = None;
-        client.next = (client.next + 1) % client.endpoints.len();
-        client.set_limit(client.limit);
-        sleep(PAUSE_LONGEST).await;
+        client.turn_to_the_next().await;
         self.stream = client.open_watch(&self.request).await?;
         Ok(())
     }
+}
+
+/// Whether another agent may be able to go on.
+fn is_broken_off(status: &tonic::Status) -> bool {
+    is_transport(status) || told(status).is_unanswered()
 }

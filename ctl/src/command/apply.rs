@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use muster_core::spec::ServiceSpec;
 use muster_proto::v1 as pb;
 use tokio::time::sleep;
 
 use super::Run;
 use super::service::{fetch, to_file, to_spec};
 use crate::cli::service::WaitingArgs;
+use crate::editor::Edited;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::file::Declared;
@@ -42,7 +44,7 @@ pub async fn plan(run: &mut Run, files: &[String]) -> Result<Exit, Failure> {
     let services = file::load(files)?;
     let reply = run.client.apply(pb::ApplyRequest { dry_run: true, ..request(&services, None) }).await?;
     reply.warnings.iter().for_each(|warning| run.out.warn(warning));
-    let mut plan = Plan::from(reply.plan.unwrap_or_default());
+    let mut plan = Plan { warnings: reply.warnings, ..Plan::from(reply.plan.unwrap_or_default()) };
     if plan.revision == 0 {
         plan.revision = reply.revision;
     }
@@ -67,10 +69,27 @@ pub async fn edit(run: &mut Run, args: &WaitingArgs) -> Result<Exit, Failure> {
     // A Ctrl-C that was meant for the editor is noticed, and dropped, in this pause.
     sleep(AFTER_EDITOR).await;
     run.client.set_editing(false);
-    let text = edited?;
-    let services = file::parse(&format!("{}.toml", args.service), &text)?;
-    if matches!(services.as_slice(), [only] if only.spec == before) {
+    let edited = edited?;
+    let done = declare_edited(run, args, &before, revision, &edited).await;
+    if run.client.has_acted() {
+        return done;
+    }
+    done.map_err(|failure| Failure::Edited { failure: Box::new(failure), kept: edited.keep() })
+}
+
+async fn declare_edited(
+    run: &mut Run,
+    args: &WaitingArgs,
+    before: &ServiceSpec,
+    revision: u64,
+    edited: &Edited,
+) -> Result<Exit, Failure> {
+    let services = file::parse(&edited.path().to_string_lossy(), &edited.text)?;
+    if matches!(services.as_slice(), [only] if only.spec == *before) {
         run.out.note("nothing was changed");
+        if run.out.is_structured() {
+            run.out.show(&Applied::nothing(&before.name, revision))?;
+        }
         return Ok(Exit::Done);
     }
     if services.iter().all(|declared| declared.spec.name != before.name) {

@@ -27,7 +27,7 @@ pub async fn check(run: &mut Run) -> Result<Exit, Failure> {
         more => format!("{more} things need attention"),
     };
     let changes = !items.is_empty();
-    run.out.show(&Plan { items, summary, changes, revision: status.cluster.revision, explains: false })?;
+    run.out.show(&Plan { items, summary, changes, revision: status.cluster.revision, ..Plan::default() })?;
     if !status.has_quorum() {
         return Err(Failure::NoQuorum("the quorum is lost".to_owned()));
     }

@@ -16,6 +16,8 @@ pub struct Wanted {
     pub task: Option<String>,
     /// Whether new lines are wanted too.
     pub follow: bool,
+    /// Whether hosts where it ran before are asked too.
+    pub all_hosts: bool,
     /// How many last lines.
     pub tail: u32,
 }
@@ -32,18 +34,19 @@ pub async fn logs(run: &mut Run, wanted: Wanted) -> Result<Exit, Failure> {
         task: wanted.task.unwrap_or_default(),
         follow: wanted.follow,
         tail: wanted.tail,
-        local_only: false,
+        all_hosts: wanted.all_hosts,
+        ..Default::default()
     };
     let mut stream = run.client.logs(request).await?;
     let mut printed = 0_u64;
     loop {
         let line = if wanted.follow {
-            stream.next().await?
+            stream.next(&mut run.client).await?
         } else {
             let (limit, deadline) = (run.client.limit(), run.client.deadline());
             let waiting_for = vec!["the output".to_owned()];
             let late = |_| Failure::TimedOut { limit, waiting_for, goes_on: false };
-            tokio::time::timeout_at(deadline, stream.next()).await.map_err(late)??
+            tokio::time::timeout_at(deadline, stream.next(&mut run.client)).await.map_err(late)??
         };
         let Some(line) = line else { break };
         run.out.show_item(&LogLine::new(&line, true))?;

@@ -81,9 +81,23 @@ pub async fn simulate(run: &mut Run, args: SimulateArgs) -> Result<Exit, Failure
 /// Evens out where instances run.
 ///
 /// # Errors
-/// As of any call.
-pub async fn rebalance(run: &mut Run, dry_run: bool) -> Result<Exit, Failure> {
+/// As of any call; when an instance went elsewhere, with the reason.
+pub async fn rebalance(run: &mut Run, dry_run: bool, detach: bool) -> Result<Exit, Failure> {
+    // Whatever moves for it gets a generation above this one.
+    let before = run.client.get_status(pb::GetStatusRequest { stale: false }).await?.revision;
     let plan = run.client.rebalance(pb::RebalanceRequest { dry_run, ..Default::default() }).await?;
+    let moving = |item: &&pb::PlanItem| !item.to.is_empty() && item.to != item.node;
+    let target = |item: &pb::PlanItem| Ok((Instance::parse(&item.instance)?, item.to.clone()));
+    let moves = plan.items.iter().filter(moving).map(target);
+    let moves: Vec<(Instance, String)> = moves.collect::<Result<_, Failure>>()?;
     run.out.show(&Plan::from(plan))?;
+    if dry_run || detach || moves.is_empty() {
+        return Ok(Exit::Done);
+    }
+    wait::until(run, |status, _| wait::service::all_moved(status, &moves, before)).await?;
+    run.out.note(&match moves.len() {
+        1 => "1 instance has moved".to_owned(),
+        more => format!("{more} instances have moved"),
+    });
     Ok(Exit::Done)
 }

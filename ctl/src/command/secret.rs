@@ -12,6 +12,8 @@ use crate::cli::secret::SecretVerb;
 use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::view::secret::{SecretList, SecretPut};
+use crate::wait;
+use crate::wait::service::Running;
 
 /// The largest value, in bytes.
 const MAX_VALUE_BYTES: usize = 32 * 1024;
@@ -26,20 +28,17 @@ pub async fn secret(run: &mut Run, verb: SecretVerb) -> Result<Exit, Failure> {
             let put = put(run, &name, from_file.as_deref(), true).await?;
             run.out.show(&SecretPut::new(&name, "created", put.revision, Vec::new()))?;
         }
-        SecretVerb::Set { name, from_file, restart } => {
+        SecretVerb::Set { name, from_file, restart, detach } => {
             let put = put(run, &name, from_file.as_deref(), false).await?;
-            if restart {
-                for service in &put.used_by {
-                    restart_service(run, service).await?;
-                }
-            } else if !put.used_by.is_empty() {
+            if !restart && !put.used_by.is_empty() {
                 let restart = |service: &String| format!("\n  musterctl service restart {service}");
                 let restarts: String = put.used_by.iter().map(restart).collect();
                 let names = put.used_by.join(", ");
                 run.out.note(&format!("these services see it from their next start on: {names}{restarts}"));
             }
             let restarted = if restart { put.used_by } else { Vec::new() };
-            run.out.show(&SecretPut::new(&name, "changed", put.revision, restarted))?;
+            run.out.show(&SecretPut::new(&name, "changed", put.revision, restarted.clone()))?;
+            restart_services(run, &restarted, detach).await?;
         }
         SecretVerb::List => {
             let secrets = run.client.list_secrets(pb::ListSecretsRequest { stale: run.stale }).await?;
@@ -73,10 +72,19 @@ async fn put(
     run.client.put_secret(request).await
 }
 
-async fn restart_service(run: &mut Run, service: &str) -> Result<(), Failure> {
-    let (service, act) = (service.to_owned(), Some(Act::Restart(true)));
-    let request = pb::ActOnServiceRequest { service, act, ..Default::default() };
-    run.client.act_on_service(request).await.map(drop)
+/// Starts all of these services anew, and waits until they run unless they are stopped.
+async fn restart_services(run: &mut Run, services: &[String], detach: bool) -> Result<(), Failure> {
+    for service in services {
+        let (service, act) = (service.clone(), Some(Act::Restart(true)));
+        let request = pb::ActOnServiceRequest { service, act, ..Default::default() };
+        run.client.act_on_service(request).await?;
+    }
+    if detach || services.is_empty() {
+        return Ok(());
+    }
+    // What still runs from before the restart is told apart by the service's own rollout.
+    let mut running = Running::new(services.to_vec()).or_stopped();
+    wait::until(run, |status, now| running.judge(status, now)).await.map(drop)
 }
 
 /// A little more than the limit is read, so that the agent can tell what is wrong.

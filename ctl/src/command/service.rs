@@ -79,8 +79,8 @@ pub async fn service(run: &mut Run, verb: ServiceVerb) -> Result<Exit, Failure> 
         }
         ServiceVerb::Stop(args) => stop(run, &args).await,
         ServiceVerb::Remove(args) => remove(run, &args).await,
-        ServiceVerb::Logs { instance, task, follow, tail } => {
-            logs::logs(run, logs::Wanted { instance, task, follow, tail }).await
+        ServiceVerb::Logs { instance, task, follow, all_hosts, tail } => {
+            logs::logs(run, logs::Wanted { instance, task, follow, all_hosts, tail }).await
         }
         ServiceVerb::Explain { instance } => explain(run, &instance).await,
         ServiceVerb::History { service, limit } => events::history(run, service, limit).await,

@@ -40,10 +40,11 @@ pub async fn status(run: &mut Run, check: bool) -> Result<Exit, Failure> {
 
 /// The status of the cluster, or else of the asked agent and why it is only that.
 pub(super) async fn look(run: &mut Run) -> Result<(pb::ClusterStatus, Option<Failure>), Failure> {
+    let all = run.timeout.unwrap_or(super::TIMEOUT);
     if run.stale {
+        run.client.set_limit(all);
         return Ok((run.status().await?, None));
     }
-    let all = run.timeout.unwrap_or(super::TIMEOUT);
     run.client.set_limit(all.min(PATIENCE));
     match run.status().await {
         Ok(status) => Ok((status, None)),

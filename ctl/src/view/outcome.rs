@@ -1,5 +1,6 @@
 //! The outcome of acts.
 
+use muster_core::id::ServiceName;
 use muster_proto::v1 as pb;
 use muster_proto::v1::declared_service::What;
 use serde::Serialize;
@@ -100,6 +101,14 @@ impl From<pb::ApplyReply> for Applied {
             services: wire.services.into_iter().map(service).collect(),
             warnings: wire.warnings,
         }
+    }
+}
+
+impl Applied {
+    /// A service that was left as it is.
+    pub fn nothing(service: &ServiceName, revision: u64) -> Self {
+        let service = AppliedService { name: service.to_string(), result: "unchanged", status: None };
+        Self { revision, services: vec![service], warnings: Vec::new() }
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Plan {
     pub revision: u64,
     /// Whether anything would change, or needs attention.
     pub changes: bool,
+    /// What would be accepted but looks like a mistake.
+    pub warnings: Vec<String>,
     /// Whether the refusals of every node are shown to people too.
     #[serde(skip)]
     pub explains: bool,
@@ -62,6 +64,7 @@ impl From<pb::PlanReply> for Plan {
             summary: wire.summary,
             revision: wire.revision,
             changes: wire.changes,
+            warnings: Vec::new(),
             explains: false,
         }
     }

@@ -198,6 +198,19 @@ pub fn moved(status: &pb::ClusterStatus, instance: &Instance, to: Option<&str>, 
     }
 }
 
+/// All of these instances, placed after `revision`, run on their nodes.
+pub fn all_moved(status: &pb::ClusterStatus, moves: &[(Instance, String)], revision: u64) -> Verdict {
+    let mut missing = Vec::new();
+    for (instance, to) in moves {
+        match moved(status, instance, Some(to), revision) {
+            Verdict::Done => {}
+            Verdict::Waiting(what) => missing.extend(what),
+            Verdict::Over(failure) => return Verdict::Over(failure),
+        }
+    }
+    if missing.is_empty() { Verdict::Done } else { Verdict::Waiting(missing) }
+}
+
 /// An instance as it is typed: SERVICE or SERVICE/INDEX.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {

@@ -63,18 +63,29 @@ fn editing_applies_what_the_editor_left() {
     let edit = |editor: &str| {
         let mut command =
             crate::run::command(&["--endpoint", &endpoint, "service", "edit", "orders", "--detach"]);
-        command.env("EDITOR", editor).output().unwrap().status.code()
+        let output = command.env("EDITOR", editor).env("TMPDIR", dir.path()).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
     };
-    assert_eq!(edit("true"), Some(0));
+    let drafts = || {
+        let files = std::fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().path());
+        files.filter(|file| file.to_string_lossy().contains("musterctl-orders-")).collect::<Vec<_>>()
+    };
+    let status = |editor: &str| edit(editor).0;
+    assert_eq!(status("true"), Some(0));
     assert_eq!(fake.scene().writes.len(), 1, "nothing was changed, so nothing is sent");
-    assert_eq!(edit("sed -i s/8080/9090/"), Some(0));
+    assert_eq!(status("sed -i s/8080/9090/"), Some(0));
     let exec = fake.scene().specs[0].tasks[0].driver.clone();
     let Some(pb::task_spec::Driver::Exec(exec)) = exec else { panic!("an exec task") };
     assert_eq!(exec.command.last().unwrap(), "9090");
-    assert_eq!(edit("sed -i s/exec/exce/"), Some(78));
-    assert_eq!(edit("false"), Some(1));
+    assert_eq!(drafts(), Vec::<std::path::PathBuf>::new(), "nothing is left of what was taken");
+    let (code, told) = edit("sed -i s/exec/exce/");
+    assert_eq!(code, Some(78), "{told}");
+    let [kept] = drafts().try_into().expect("one file");
+    assert!(std::fs::read_to_string(&kept).unwrap().contains("exce"), "the work is not lost");
+    assert!(told.contains(&format!("is kept in {}", kept.display())), "{told}");
+    assert_eq!(status("false"), Some(1));
     // A Ctrl-C in the editor is the editor's.
-    assert_eq!(edit("kill -INT $PPID; sed -i s/9090/7070/"), Some(0));
+    assert_eq!(status("kill -INT $PPID; sed -i s/9090/7070/"), Some(0));
 }
 
 #[test]

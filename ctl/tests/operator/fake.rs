@@ -31,6 +31,9 @@ pub struct Scene {
     /// Events that happen while the stream is broken.
     pub later: Vec<pb::Event>,
     pub lines: Vec<pb::LogLine>,
+    /// Lines that are written while the stream is broken.
+    pub lines_later: Vec<pb::LogLine>,
+    pub followed: Vec<pb::LogsRequest>,
     pub plan: pb::PlanReply,
     /// Answered to the next calls, before anything else.
     pub refusals: VecDeque<Status>,
@@ -436,8 +439,16 @@ impl Cluster for Service {
 
     type LogsStream = Items<pb::LogLine>;
 
-    async fn logs(&self, _: Request<pb::LogsRequest>) -> Reply<Self::LogsStream> {
-        let lines: Vec<_> = self.scene()?.lines.clone().into_iter().map(Ok).collect();
+    /// With `follow`, the stream breaks after the first lines, and others are written meanwhile.
+    async fn logs(&self, request: Request<pb::LogsRequest>) -> Reply<Self::LogsStream> {
+        let request = request.into_inner();
+        let mut scene = self.scene()?;
+        let mut lines: Vec<Result<pb::LogLine, Status>> = scene.lines.clone().into_iter().map(Ok).collect();
+        if request.follow && scene.followed.is_empty() {
+            lines.push(Err(Status::unavailable("the agent stops")));
+            scene.lines = std::mem::take(&mut scene.lines_later);
+        }
+        scene.followed.push(request);
         Ok(Response::new(Box::pin(tokio_stream::iter(lines))))
     }
 }

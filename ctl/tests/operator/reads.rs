@@ -1,5 +1,7 @@
 //! What is shown.
 
+use std::io::{BufRead, BufReader};
+
 use muster_proto::v1 as pb;
 use tonic::{Code, Status};
 
@@ -142,6 +144,21 @@ fn a_live_view_needs_a_terminal() {
     let ended = fake.ctl(&["top"]).expect(64);
     assert_eq!(ended.stdout, "");
     assert!(ended.stderr.contains("'musterctl status' prints once"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_program_gets_the_live_view_as_an_object_a_line() {
+    let fake = Fake::start();
+    let endpoint = fake.address.to_string();
+    let mut child = crate::run::spawn(&["--endpoint", &endpoint, "top", "--interval", "100ms", "-o", "json"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _picture in 0..2 {
+        let picture: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        assert!(picture["status"]["cluster"]["leader"].is_string(), "{picture}");
+        assert!(picture["events"].is_array() && picture["unanswered"].is_null(), "{picture}");
+    }
+    drop(lines);
+    assert!(child.wait().unwrap().success(), "who has seen enough ends it");
 }
 
 #[test]
@@ -324,6 +341,7 @@ fn output_of_tasks_says_where_it_comes_from() {
         instance: "web/0".into(),
         task: "server".into(),
         line: text.to_vec().into(),
+        ..Default::default()
     };
     fake.scene().lines = vec![line(b"hello\n"), line(b"no \xff text")];
     let shown = fake.ctl(&["service", "logs", "web"]).expect(0).stdout;

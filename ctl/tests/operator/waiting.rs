@@ -157,3 +157,57 @@ fn following_resumes_where_it_broke_off_and_ends_with_ctrl_c() {
     child.stderr.take().unwrap().read_to_string(&mut rest).unwrap();
     assert!(rest.contains("nothing was changed"), "{rest}");
 }
+
+#[test]
+fn a_rebalance_waits_until_everything_has_moved() {
+    let fake = Fake::start();
+    let item = pb::PlanItem {
+        service: "orders-db".into(),
+        instance: "orders-db/0".into(),
+        node: "n1".into(),
+        to: "n2".into(),
+        action: "move".into(),
+        ..Default::default()
+    };
+    fake.scene().plan = pb::PlanReply { items: vec![item], changes: true, ..Default::default() };
+    let waiting = fake.ctl(&["rebalance", "--timeout", "400ms"]).expect(124);
+    assert!(waiting.stderr.contains("orders-db/0, which is running on n1"), "{}", waiting.stderr);
+    fake.ctl(&["rebalance", "--detach"]).expect(0);
+    at_look(&mut fake.scene(), 4, |status| {
+        let revision = status.revision;
+        let service = status.services.iter_mut().find(|service| service.name == "orders-db").unwrap();
+        service.instances[0].node = "n2".into();
+        service.instances[0].generation = revision + 1;
+    });
+    let ended = fake.ctl(&["rebalance"]).expect(0);
+    assert!(ended.stdout.contains("n1 -> n2"), "{}", ended.stdout);
+    assert!(ended.stderr.contains("1 instance has moved"), "{}", ended.stderr);
+}
+
+#[test]
+fn followed_output_goes_on_at_another_agent_behind_the_last_line() {
+    let fake = Fake::start();
+    let line = |text: &str, offset| pb::LogLine {
+        node: "n1".into(),
+        instance: "web/0".into(),
+        task: "server".into(),
+        line: text.as_bytes().to_vec().into(),
+        file: 7,
+        offset,
+    };
+    fake.scene().lines = vec![line("a", 2), line("b", 4)];
+    fake.scene().lines_later = vec![line("c", 6)];
+    let ended = fake.ctl(&["service", "logs", "web", "-f", "-o", "name"]).expect(0);
+    assert_eq!(ended.stdout, "a\nb\nc\n");
+    let scene = fake.scene();
+    let [first, second] = &scene.followed[..] else { panic!("{:?}", scene.followed) };
+    assert!(first.after.is_empty());
+    let behind = pb::LogPosition {
+        node: "n1".into(),
+        instance: "web/0".into(),
+        task: "server".into(),
+        file: 7,
+        offset: 4,
+    };
+    assert_eq!(second.after, [behind]);
+}

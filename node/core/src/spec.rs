@@ -34,7 +34,7 @@ pub struct ServiceSpec {
     pub replace_after: Duration,
     /// Whether an instance returns by itself to a better node that came back.
     pub failback: Failback,
-    /// The target recovery time; real recoveries are compared with it.
+    /// The recovery time that its operator aims for; kept with the service.
     pub rto: Option<Duration>,
     /// Where it may and should run.
     pub placement: PlacementSpec,

@@ -17,9 +17,9 @@ use tonic::Status;
 use super::caller::Caller;
 use super::status::ApiError;
 use super::{Answers, Api};
-use crate::follow;
 use crate::raft::RaftHandle;
 use crate::replica::Published;
+use crate::{clock, follow};
 
 /// How many items wait for a slow follower; the entries behind them are kept by the replica.
 const ITEMS_AHEAD: usize = 256;
@@ -58,20 +58,24 @@ struct Feed {
 impl Feed {
     async fn run(mut self) -> Result<(), Ended> {
         let mut states = self.published.state.clone();
+        let mut speaks_at = clock::monotonic() + self.speaks_every();
         loop {
             let newest = states.borrow_and_update().revision;
             if self.told < newest || self.told == Revision(0) {
                 self.tell_what_is_new().await?;
             }
-            match tokio::time::timeout(self.speaks_every(), states.changed()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return Ok(()),
+            if clock::monotonic() >= speaks_at {
                 // Who is cut off has nothing new for as long as that lasts: its followers are better off elsewhere.
-                Err(_) if self.raft.status().leader.is_none() => {
+                if self.raft.status().leader.is_none() {
                     let why = Status::unavailable("the agent that is followed hears no leader");
                     return self.out.send(Err(why)).await.map_err(|_| Ended);
                 }
-                Err(_) => self.send(Item::Alive(newest.0)).await?,
+                // Also between entries: only this says that they are not the past of one who is cut off.
+                self.send(Item::Alive(newest.0)).await?;
+                speaks_at = clock::monotonic() + self.speaks_every();
+            }
+            if let Ok(Err(_)) = tokio::time::timeout_at(speaks_at, states.changed()).await {
+                return Ok(());
             }
         }
     }

@@ -1,21 +1,27 @@
 //! Output of tasks, fetched from the hosts that run them.
+//!
+//! Whoever follows hears all hosts from the beginning, so that nothing of an instance that moves is missed: each host
+//! tells the past only of what is placed there, and from then on whatever is written. A host whose agent was away is gone
+//! on with behind the last line that was told of each task.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
 use muster_core::id::{NodeId, ServiceName, SlotId, TaskName};
 use muster_core::refusal::Refusal;
 use muster_core::state::State;
+use muster_core::state::slot::Slot;
 use muster_proto::v1;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
 
 use super::status::ApiError;
 use super::{Answers, Api, convert};
-use crate::agent::logs::LogQuery;
+use crate::agent::logs::{LogQuery, Past, Position};
 use crate::handles::Handles;
 
 /// How many lines wait for a slow reader.
@@ -24,6 +30,10 @@ const LINES_AHEAD: usize = 256;
 const DEFAULT_TAIL: u32 = 100;
 /// How long another agent may take to begin.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+/// A host that could not be followed is tried again this often.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// What a service wrote last is on its way for so long when it is forgotten already.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 type Lines = mpsc::Sender<Result<v1::LogLine, Status>>;
 
@@ -41,101 +51,237 @@ impl Api {
         } else {
             Some(TaskName::new(&request.task).map_err(|error| ApiError::Invalid(error.to_string()))?)
         };
-        let slots = slots_by_node(&state, &service, request.index);
-        if let (Some(index), true) = (request.index, slots.is_empty()) {
-            return Err(ApiError::from(Refusal::NoSuchInstance(SlotId { service, index })).into());
+        if let Some(index) = request.index {
+            let slot = SlotId { service: service.clone(), index };
+            // A stopped service has no slots, but logs.
+            let is_unknown = !state.slots.contains_key(&slot) && state.slots_of(&service).next().is_some();
+            if is_unknown && !request.all_hosts && !request.local_only {
+                return Err(ApiError::from(Refusal::NoSuchInstance(slot)).into());
+            }
         }
         let (out, lines) = mpsc::channel(LINES_AHEAD);
-        let reader = Reader { handles: self.handles.clone(), request, task, out: out.clone() };
-        let stop = self.stop.clone();
+        let states = self.handles.published.state.clone();
+        let reader = Reader::new(self.handles.clone(), request, (service, task), out.clone());
+        let (stop, stopping) = (self.stop.clone(), reader.clone());
         tokio::spawn(async move {
             let _place = place;
             tokio::select! {
-                () = stop.cancelled() => {}
+                () = stop.cancelled() => stopping.stops().await,
                 () = out.closed() => {}
-                () = reader.run(&state, slots) => {}
+                () = reader.run(states) => {}
             }
         });
         Ok(Box::pin(ReceiverStream::new(lines)))
     }
 }
 
-/// Which nodes to ask for which instances: where they are now, and where they failed last.
-fn slots_by_node(
-    state: &State,
-    service: &ServiceName,
-    index: Option<u64>,
-) -> BTreeMap<NodeId, BTreeSet<SlotId>> {
-    let mut nodes: BTreeMap<NodeId, BTreeSet<SlotId>> = BTreeMap::new();
-    for (id, slot) in state.slots_of(service).filter(|(id, _)| index.is_none_or(|wanted| wanted == id.index))
-    {
-        let placed = slot.placements.iter().map(|p| p.node);
-        let failed = slot.failures.iter().map(|f| f.node).filter(|_| slot.placements.is_empty());
-        for node in placed.chain(failed) {
-            nodes.entry(node).or_default().insert(id.clone());
+/// Where a service's output may be.
+struct Hosts {
+    /// Where its instances are now, and where those without a place failed last.
+    placed: BTreeSet<NodeId>,
+    /// Where others may have been: all hosts that are alive.
+    alive: BTreeSet<NodeId>,
+}
+
+impl Hosts {
+    fn of(state: &State, service: &ServiceName, index: Option<u64>) -> Self {
+        let mut placed = BTreeSet::new();
+        for (id, slot) in state.slots_of(service) {
+            if index.is_some_and(|wanted| wanted != id.index) {
+                continue;
+            }
+            placed.extend(slot.placements.iter().map(|p| p.node));
+            placed.extend(slot.failures.iter().map(|f| f.node).filter(|_| slot.placements.is_empty()));
         }
+        Self { placed, alive: state.sessions.values().map(|session| session.node).collect() }
     }
-    nodes
 }
 
 #[derive(Clone)]
 struct Reader {
     handles: Handles,
     request: v1::LogsRequest,
+    service: ServiceName,
     task: Option<TaskName>,
     out: Lines,
+    told: Told,
 }
 
+/// The last line of each task that was told: node, instance and task, and where the line ends.
+type Told = Arc<Mutex<BTreeMap<(String, String, String), Position>>>;
+
+/// How reading from one host ended.
+type Ended = (NodeId, Result<(), ApiError>);
+
 impl Reader {
-    async fn run(self, state: &State, slots: BTreeMap<NodeId, BTreeSet<SlotId>>) {
-        let me = self.handles.me;
+    fn new(
+        handles: Handles,
+        request: v1::LogsRequest,
+        (service, task): (ServiceName, Option<TaskName>),
+        out: Lines,
+    ) -> Self {
+        let told = request
+            .after
+            .iter()
+            .cloned()
+            .map(|at| ((at.node, at.instance, at.task), Position { file: at.file, offset: at.offset }));
+        let told = Arc::new(Mutex::new(told.collect()));
+        Self { handles, request, service, task, out, told }
+    }
+
+    async fn run(mut self, mut states: watch::Receiver<Arc<State>>) {
+        // Of a stopped service there is nothing but its past. This is not asked again: who follows is not told amid a
+        // failover, when nothing is placed, what was written long ago.
+        let begins = self.request.after.is_empty() && !self.request.local_only;
+        let state = states.borrow().clone();
+        let Hosts { placed, .. } = Hosts::of(&state, &self.service, self.request.index);
+        self.request.all_hosts |= begins && placed.is_empty();
+        if self.request.follow { self.follow(&mut states).await } else { self.read(&state).await }
+    }
+
+    /// Reads what there is.
+    async fn read(self, state: &State) {
         let mut sources = JoinSet::new();
-        for (node, slots) in slots {
-            if node == me {
-                for slot in slots {
-                    sources.spawn(self.clone().read_here(slot));
-                }
-            } else if !self.request.local_only {
-                let name = state.name_of(node);
-                sources.spawn(self.clone().read_there(node, name));
-            }
+        for node in self.wanted(state) {
+            self.begin(&mut sources, node, state);
         }
-        let mut failed = Vec::new();
+        let mut failed = None;
         while let Some(ended) = sources.join_next().await {
             // A source that panicked has ended the process.
-            if let Ok(Err(error)) = ended {
-                failed.push(error);
-            }
+            failed = failed.or(ended.ok().and_then(|(_, result)| result.err()));
         }
         // What the other hosts had has been told; only now is it said which could not be asked.
-        if let Some(error) = failed.into_iter().next() {
+        if let Some(error) = failed {
             let _gone = self.out.send(Err(error.into())).await;
         }
     }
 
-    async fn read_here(self, slot: SlotId) -> Result<(), ApiError> {
+    /// Goes on until the service is forgotten.
+    async fn follow(mut self, states: &mut watch::Receiver<Arc<State>>) {
+        let mut sources = JoinSet::new();
+        let (mut begun, mut complained) = (BTreeSet::new(), BTreeSet::new());
+        loop {
+            let state = states.borrow_and_update().clone();
+            if !state.services.contains_key(&self.service) {
+                tokio::time::sleep(LAST_WORDS).await;
+                return;
+            }
+            for node in self.wanted(&state).difference(&begun.clone()) {
+                begun.insert(*node);
+                self.begin(&mut sources, *node, &state);
+            }
+            // Who comes later, or again, may have written more meanwhile than was asked for of the past.
+            self.request.tail = self.request.tail.max(DEFAULT_TAIL);
+            tokio::select! {
+                Some(Ok((node, result))) = sources.join_next() => {
+                    begun.remove(&node);
+                    if let Err(error) = result && complained.insert(node) {
+                        tracing::info!(service = %self.service, %error, "logs can't be followed; it is tried again");
+                    }
+                }
+                changed = states.changed() => if changed.is_err() { return self.stops().await },
+            }
+        }
+    }
+
+    /// The agent stops: who follows goes on elsewhere; an end without a word is that of the service.
+    async fn stops(&self) {
+        let stops =
+            ApiError::Unreachable { node: self.handles.name.to_string(), why: "its agent stops".to_owned() };
+        let _gone = self.out.send_timeout(Err(stops.into()), LAST_WORDS).await;
+    }
+
+    /// The hosts to read from.
+    fn wanted(&self, state: &State) -> BTreeSet<NodeId> {
+        if self.request.local_only {
+            return [self.handles.me].into();
+        }
+        let Hosts { placed, alive } = Hosts::of(state, &self.service, self.request.index);
+        let asks_all = self.request.follow || self.request.all_hosts;
+        if asks_all { placed.union(&alive).copied().collect() } else { placed }
+    }
+
+    /// Begins to read from a host, or goes on with it.
+    fn begin(&self, sources: &mut JoinSet<Ended>, node: NodeId, state: &State) {
+        let mut reader = self.clone();
+        let name = state.name_of(node);
+        reader.request.after = self.told_of(&name);
+        sources.spawn(async move {
+            let (is_here, follows) = (node == reader.handles.me, reader.request.follow);
+            let ended = if is_here { reader.read_here().await } else { reader.read_there(node, name).await };
+            if follows {
+                tokio::time::sleep(AGAIN_AFTER).await;
+            }
+            (node, ended)
+        });
+    }
+
+    /// Whose past is told of this host.
+    fn past_here(&self) -> Past {
+        if self.request.all_hosts {
+            return Past::All;
+        }
+        let state = self.handles.published.state.borrow().clone();
+        let me = self.handles.me;
+        let is_here = |slot: &Slot| {
+            let failed = slot.placements.is_empty() && slot.failures.iter().any(|f| f.node == me);
+            failed || slot.placements.iter().any(|p| p.node == me)
+        };
+        let here = state.slots_of(&self.service).filter(|(_, slot)| is_here(slot));
+        Past::Of(here.map(|(id, _)| id.index).collect())
+    }
+
+    fn told_of(&self, node: &str) -> Vec<v1::LogPosition> {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_node = told.iter().filter(|((host, ..), _)| host == node);
+        let position =
+            |((node, instance, task), at): (&(String, String, String), &Position)| v1::LogPosition {
+                node: node.clone(),
+                instance: instance.clone(),
+                task: task.clone(),
+                file: at.file,
+                offset: at.offset,
+            };
+        of_node.map(position).collect()
+    }
+
+    /// Hands a line on; whether anybody still listens.
+    async fn tell(&self, line: v1::LogLine) -> bool {
+        let key = (line.node.clone(), line.instance.clone(), line.task.clone());
+        let end = Position { file: line.file, offset: line.offset };
+        let is_told = self.out.send(Ok(line)).await.is_ok();
+        if is_told && self.request.follow {
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(key, end);
+        }
+        is_told
+    }
+
+    async fn read_here(self) -> Result<(), ApiError> {
         let tail = if self.request.tail == 0 { DEFAULT_TAIL } else { self.request.tail };
         let query = LogQuery {
-            slot: slot.clone(),
+            service: self.service.clone(),
+            index: self.request.index,
             task: self.task.clone(),
+            after: self.request.after.iter().filter_map(position_here).collect(),
             tail: usize::try_from(tail).ok(),
             follow: self.request.follow,
         };
-        let mut lines = std::pin::pin!(self.handles.agent.read_logs(query));
+        let reader = self.clone();
+        let mut lines = std::pin::pin!(self.handles.agent.read_logs(query, move || reader.past_here()));
         while let Some(line) = lines.next().await {
             let line = line.map_err(|error| {
-                ApiError::Internal(format!(
-                    "the logs of {slot} on {} can't be read: {error}",
-                    self.handles.name
-                ))
+                let (service, name) = (&self.service, &self.handles.name);
+                ApiError::Internal(format!("the logs of {service} on {name} can't be read: {error}"))
             })?;
             let message = v1::LogLine {
                 node: self.handles.name.to_string(),
-                instance: slot.to_string(),
+                instance: line.slot.to_string(),
                 task: line.task.to_string(),
                 line: line.line.into_bytes().into(),
+                file: line.end.file,
+                offset: line.end.offset,
             };
-            if self.out.send(Ok(message)).await.is_err() {
+            if !self.tell(message).await {
                 break;
             }
         }
@@ -154,7 +300,7 @@ impl Reader {
         loop {
             match lines.message().await {
                 Ok(Some(line)) => {
-                    if self.out.send(Ok(line)).await.is_err() {
+                    if !self.tell(line).await {
                         return Ok(());
                     }
                 }
@@ -163,4 +309,13 @@ impl Reader {
             }
         }
     }
+}
+
+/// Which instance's which task goes on where; nothing when that can't be read.
+fn position_here(at: &v1::LogPosition) -> Option<((u64, TaskName), Position)> {
+    let index = at.instance.rsplit_once('/')?.1.parse().ok()?;
+    // An agent that does not tell positions leaves them out.
+    let is_known = at.file != 0;
+    is_known
+        .then_some(((index, TaskName::new(&at.task).ok()?), Position { file: at.file, offset: at.offset }))
 }

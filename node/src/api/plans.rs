@@ -143,12 +143,23 @@ fn lost_nodes(state: &State, request: &v1::SimulateRequest) -> Result<Vec<NodeId
         let inside = |node: &&Node| node.all_labels().get(ZONE) == Some(zone);
         lost.extend(state.nodes.values().filter(inside).map(|node| node.id));
         if lost.len() == before {
-            return Err(ApiError::Invalid(format!("no node has the label {ZONE} = {zone}")));
+            return Err(ApiError::NoSuchZone(zone.clone()));
         }
     }
     lost.sort_unstable();
     lost.dedup();
     Ok(lost)
+}
+
+/// The instance of this slot is not moved after all.
+fn stays(answer: &mut v1::PlanReply, slot: &SlotId, refusal: &Refusal) {
+    let (slot, keep) = (slot.to_string(), ItemAction::Keep.as_str());
+    for item in answer.items.iter_mut().filter(|item| item.instance == slot) {
+        keep.clone_into(&mut item.action);
+        item.to.clear();
+        item.reason = refusal.to_string();
+    }
+    answer.changes = answer.items.iter().any(|item| item.action != keep);
 }
 
 /// The moves of a plan, as wishes.
@@ -187,6 +198,7 @@ impl Api {
                 Ok(reply) => answer.revision = reply.revision.0,
                 Err(ApiError::Judged(refusal)) => {
                     answer.summary.push_str(&format!("; {slot} stays: {refusal}"));
+                    stays(&mut answer, &slot, &refusal);
                 }
                 Err(error) => return Err(error),
             }

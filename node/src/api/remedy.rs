@@ -115,6 +115,7 @@ pub const REMEDIES: &[(&str, &str)] = &[
         "MU2015",
         "'musterctl service explain SERVICE' says for each node why not; free a node or change the service's placement",
     ),
+    ("MU2016", "'musterctl node list -o wide' shows the labels of the nodes"),
     ("MU2030", "use a context with that role, or run this as root on an agent's host without --endpoint"),
     (
         "MU2031",

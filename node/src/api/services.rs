@@ -138,12 +138,12 @@ impl Api {
 /// The declarations of a request, checked as `apply` will check them, so that a bad one costs no log entry.
 pub(super) fn specs(messages: Vec<v1::ServiceSpec>) -> Result<Vec<ServiceSpec>, ApiError> {
     if messages.is_empty() {
-        return Err(ApiError::Invalid("no service is declared".to_owned()));
+        return Err(ApiError::BadDeclaration("no service is declared".to_owned()));
     }
     let mut names = BTreeSet::new();
     let mut specs = Vec::with_capacity(messages.len());
     for message in messages {
-        let spec = muster_wire::spec_from_proto(message)?;
+        let spec = muster_wire::spec_from_proto(message).map_err(|error| ApiError::of_declaration(&error))?;
         muster_core::spec::validate::check(&spec).map_err(|error| Refusal::InvalidService {
             service: spec.name.clone(),
             why: error.to_string(),

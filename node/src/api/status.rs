@@ -44,6 +44,12 @@ pub enum ApiError {
     /// A message that can't be right.
     #[error("{0}")]
     Invalid(String),
+    /// A declaration that can't be one of a service.
+    #[error("{0}")]
+    BadDeclaration(String),
+    /// No node is in that zone.
+    #[error("no node has the label zone = {0}")]
+    NoSuchZone(String),
     /// An agent of another cluster or of another incarnation.
     #[error("{0}")]
     OtherCluster(String),
@@ -212,6 +218,8 @@ impl ApiError {
             Self::NameOfLostNode(_) => "MU1007",
             Self::LocalOnly(_) => "MU2014",
             Self::NowhereToGo(_) => "MU2015",
+            Self::NoSuchZone(_) => "MU2016",
+            Self::BadDeclaration(_) => "MU1031",
             Self::NotAllowed { .. } => "MU2030",
             Self::NotAdmitted { .. } => "MU2031",
             Self::NotHeardYet(_) => "MU2032",
@@ -232,7 +240,9 @@ impl ApiError {
                 (Code::Unavailable, 75)
             }
             Self::NoQuorum { .. } => (Code::Unavailable, 106),
-            Self::Invalid(_) | Self::WhichInstance { .. } => (Code::InvalidArgument, 78),
+            Self::Invalid(_) | Self::WhichInstance { .. } => (Code::InvalidArgument, 64),
+            Self::NoSuchZone(_) => (Code::NotFound, 105),
+            Self::BadDeclaration(_) => (Code::InvalidArgument, 78),
             Self::OtherCluster(_)
             | Self::UnsafeRemoval { .. }
             | Self::NoSuccessor(_)
@@ -299,15 +309,26 @@ impl From<ApiError> for Status {
 
 impl From<muster_wire::DecodeError> for ApiError {
     fn from(error: muster_wire::DecodeError) -> Self {
-        let mut text = error.to_string();
-        let mut source = std::error::Error::source(&error);
-        while let Some(cause) = source {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        Self::Invalid(text)
+        Self::Invalid(with_causes(&error))
     }
+}
+
+impl ApiError {
+    /// A service that can't be read.
+    pub(super) fn of_declaration(error: &muster_wire::DecodeError) -> Self {
+        Self::BadDeclaration(with_causes(error))
+    }
+}
+
+fn with_causes(error: &muster_wire::DecodeError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// Metadata is printable ASCII; what is not is replaced, never dropped with the rest.

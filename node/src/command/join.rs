@@ -52,6 +52,9 @@ pub async fn join(config: &Config, token_text: &str, agents: &[String]) -> Resul
         return Ok(owner);
     }
     let timing = reply.timing.as_ref().map(muster_wire::timing_from_proto);
+    if let Some(told) = timing.as_ref().and_then(|timing| config.timing_in_vain(timing)) {
+        super::note(&told);
+    }
     let peers = reply.peers.iter().flat_map(|p| p.addresses.iter().cloned()).collect();
     let seed = Seed { timing: timing.unwrap_or(muster_core::time::Timing::LAN), peers, bootstrap: None };
     seed.write(directory.path()).map_err(|e| NodeError::from(DirectoryError::from(e)))?;

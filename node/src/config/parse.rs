@@ -150,6 +150,21 @@ mod tests {
     }
 
     #[test]
+    fn a_timing_that_is_not_the_clusters_is_named_and_saying_nothing_is_no_disagreement() {
+        let cluster = muster_core::time::Timing::CLOUD;
+        let quiet = load_text("[log]\nlevel = \"info\"\n", &[]).unwrap();
+        assert_eq!(quiet.timing_in_vain(&cluster), None);
+        let same = load_text("[timing]\nprofile = \"cloud\"\n", &[]).unwrap();
+        assert_eq!(same.timing_in_vain(&cluster), None);
+        let other = load_text("[log]\n[timing]\nprofile = \"lan\"\n", &[]).unwrap();
+        let told = other.timing_in_vain(&cluster).unwrap();
+        assert!(
+            told.contains("agent.toml:2: ") && told.contains("lan (") && told.contains("cloud ("),
+            "{told}"
+        );
+    }
+
+    #[test]
     fn a_wrong_variable_is_named() {
         let variables = [("MUSTER_NODE__NAME", "n2"), ("MUSTER_TIMING__LEASE_TTL_MS", "soon")];
         let error = load_text("", &variables).unwrap_err().to_string();

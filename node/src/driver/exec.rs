@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use muster_core::id::SlotId;
+use muster_core::id::{ServiceName, SlotId};
 use muster_core::spec::{self, ExecSpec};
 use muster_guard::protocol::{self as guard, EnvText, ExitHow, LogSpec, Refusal, Reply, Request};
 use nix::errno::Errno;
@@ -30,7 +30,13 @@ const BASE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin
 /// Where the logs of an instance's tasks are: `TASK.log`.
 #[must_use]
 pub fn log_dir(data_dir: &Path, slot: &SlotId) -> PathBuf {
-    data_dir.join("logs").join(slot.service.as_str()).join(slot.index.to_string())
+    logs_of(data_dir, &slot.service).join(slot.index.to_string())
+}
+
+/// Where those of all instances of a service are: a directory each.
+#[must_use]
+pub fn logs_of(data_dir: &Path, service: &ServiceName) -> PathBuf {
+    data_dir.join("logs").join(service.as_str())
 }
 
 /// The driver.

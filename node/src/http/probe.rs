@@ -13,20 +13,27 @@ const BEHIND_MAX: u64 = 64;
 
 pub(super) async fn ready(State(handles): State<Handles>) -> (StatusCode, String) {
     let state = handles.published.state.borrow().clone();
-    match why_not(&state, &handles.raft.status(), handles.me, handles.acks.identity().boot) {
+    let is_in_touch = *handles.is_in_touch.borrow();
+    match why_not(&state, &handles.raft.status(), is_in_touch, handles.me, handles.acks.identity().boot) {
         None => (StatusCode::OK, "ready\n".to_owned()),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
 }
 
-fn why_not(state: &ClusterState, raft: &RaftStatus, me: NodeId, boot: BootId) -> Option<String> {
+fn why_not(
+    state: &ClusterState,
+    raft: &RaftStatus,
+    is_in_touch: bool,
+    me: NodeId,
+    boot: BootId,
+) -> Option<String> {
     let Some(node) = state.nodes.get(&me) else {
         return Some("this node's copy of the state does not have this node yet".to_owned());
     };
     let in_raft = state.membership.contains(me) || state.standbys.contains(&me);
     if !in_raft {
         // A worker follows by a stream; what it has is what it was told.
-        return None;
+        return (!is_in_touch).then(|| "no agent that hears a leader can be followed".to_owned());
     }
     if raft.leader.is_none() {
         let why = match raft.role {

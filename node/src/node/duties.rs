@@ -14,6 +14,7 @@ use muster_core::time::{Stamp, Timing};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::Config;
 use crate::proposer::{Proposer, SUBMIT_TIMEOUT};
 use crate::raft::{Peer, RaftHandle, Role};
 use crate::security::store::Store;
@@ -57,6 +58,22 @@ pub(super) async fn describe_host(
         (*known != description).then(|| Command::DescribeNode { node: me, description: description.clone() })
     };
     tell(wanted, state, proposer, stop).await;
+}
+
+/// Says what the configuration asks for in vain, as soon as the cluster's own timing is known.
+pub(super) async fn compare_timing(
+    config: Config,
+    mut state: watch::Receiver<Arc<State>>,
+    stop: CancellationToken,
+) {
+    let known = state.wait_for(|state| state.cluster.is_some());
+    let timing = tokio::select! {
+        () = stop.cancelled() => None,
+        known = known => known.ok().and_then(|state| Some(state.cluster.as_ref()?.timing)),
+    };
+    if let Some(told) = timing.and_then(|timing| config.timing_in_vain(&timing)) {
+        tracing::warn!("{told}");
+    }
 }
 
 /// Submits what `wanted` says of the newest state, for as long as it says something.

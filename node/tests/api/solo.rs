@@ -162,6 +162,7 @@ impl Solo {
             name: "n1".into(),
             data_dir: directory.path().to_owned(),
             published,
+            is_in_touch: watch::channel(false).1,
             proposer,
             raft,
             peers,

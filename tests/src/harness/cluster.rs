@@ -1,6 +1,7 @@
 //! The cluster: hosts, their network, and an operator who looks at it from the switch.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Child;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -245,14 +246,27 @@ impl Cluster {
     /// # Errors
     /// When it can't be started; its exit status is not judged.
     pub fn musterctl(&self, args: &[&str]) -> Result<Finished, HarnessError> {
-        let endpoints: Vec<String> = self.hosts.iter().map(Host::endpoint).collect();
-        let mut line: Vec<&str> = endpoints.iter().flat_map(|e| ["--endpoint", e]).collect();
-        let context = self.context().display().to_string();
-        if self.context().exists() {
-            line.extend(["--context", &context]);
-        }
-        line.extend_from_slice(args);
+        let line = self.operators_line(args);
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
         tool::run_inside(&self.network.switch(), &self.binaries.musterctl, &line)
+    }
+
+    /// Starts `musterctl` as such an operator; what it prints is appended to `log`.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start_musterctl(&self, args: &[&str], log: &Path) -> Result<Child, HarnessError> {
+        let line = self.operators_line(args);
+        let line: Vec<&str> = line.iter().map(String::as_str).collect();
+        tool::spawn_inside(&self.network.switch(), &self.binaries.musterctl, &line, log)
+    }
+
+    fn operators_line(&self, args: &[&str]) -> Vec<String> {
+        let endpoints = self.hosts.iter().flat_map(|host| ["--endpoint".to_owned(), host.endpoint()]);
+        let context = Some(self.context()).filter(|path| path.exists());
+        let context =
+            context.into_iter().flat_map(|path| ["--context".to_owned(), path.display().to_string()]);
+        endpoints.chain(context).chain(args.iter().map(|&arg| arg.to_owned())).collect()
     }
 
     /// Joins and starts a prepared host.

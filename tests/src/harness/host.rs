@@ -128,6 +128,23 @@ impl Host {
         self.dir.join("agent.toml").display().to_string()
     }
 
+    /// Gives the host another name in its configuration, as when a machine is renamed.
+    ///
+    /// # Errors
+    /// When the configuration can't be read or written.
+    pub fn rename(&self, name: &str) -> Result<(), HarnessError> {
+        let text = std::fs::read_to_string(self.config()).map_err(HarnessError::io("reading agent.toml"))?;
+        let (own, other) = (format!("name = {:?}\n", self.name), format!("name = {name:?}\n"));
+        let renamed = text.replacen(&own, &other, 1);
+        if renamed == text {
+            return Err(HarnessError::broken(format!(
+                "agent.toml of {} does not name it:\n{text}",
+                self.name
+            )));
+        }
+        self.write("agent.toml", &renamed).map(|_| ())
+    }
+
     /// Runs `muster SUBCOMMAND --config … ARGS` on the host.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use libtest_mimic::Trial;
 use muster_proto::v1;
-use muster_tests::harness::wait::millis;
+use muster_tests::harness::wait::{self, millis};
 use muster_tests::harness::{Cluster, HarnessError, stamps};
 
 use crate::expect::says;
@@ -23,6 +23,7 @@ fn workers(cluster: &mut Cluster) -> Played {
     }
     cluster.whole()?;
     three_voters(cluster)?;
+    a_worker_that_is_cut_off_is_not_ready(cluster)?;
     for member in ["n1", "n2", "n3"] {
         from_a_member_to_a_worker(cluster, member)?;
     }
@@ -45,10 +46,24 @@ fn workers(cluster: &mut Cluster) -> Played {
     says(&cluster.musterctl(&["node", "remove", &old.node, "--yes"])?, 0, &[])?;
     cluster.api().remove_service("on-workers")?;
     cluster.stamps().never_two("on-workers")?;
+    // It leaves by the name that it joined with, whatever it is called by now.
+    cluster.host(&new.node)?.rename("renamed")?;
     let left = cluster.host(&new.node)?.muster("leave", &["--timeout", "20"])?;
-    says(&left, 0, &["has left"])?;
+    says(&left, 0, &[&format!("node {} has left", new.node)])?;
     a_lost_voter_is_removed(cluster)?;
     of_two_voters_none_leaves(cluster)
+}
+
+fn a_worker_that_is_cut_off_is_not_ready(cluster: &mut Cluster) -> Played {
+    cluster.network().cut("n4")?;
+    let worker = cluster.host("n4")?;
+    wait::until(START_TIMEOUT, "the worker to know that it hears nobody", || match worker.ready() {
+        Err(why) if why.contains("no agent that hears a leader") => Ok(()),
+        Err(other) => Err(other),
+        Ok(()) => Err("it is ready".to_owned()),
+    })?;
+    cluster.network().heal("n4")?;
+    cluster.whole()
 }
 
 /// Whichever member a worker follows: it hears in time of what it has to take over, and a member that is cut off says

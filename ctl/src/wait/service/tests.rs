@@ -124,3 +124,17 @@ fn instances_are_read_as_typed() {
     assert_eq!(Instance::parse("web").unwrap().to_string(), "web");
     assert!(matches!(Instance::parse("web/x"), Err(Failure::Usage(_))));
 }
+
+#[test]
+fn every_move_of_a_rebalance_is_waited_for() {
+    let moves = [("web/0", "n1"), ("web/1", "n2")];
+    let moves = moves.map(|(id, to)| (Instance::parse(id).unwrap(), to.to_owned()));
+    let half = [instance("web/0", "n1", "running", 12), instance("web/1", "n3", "running", 5)];
+    let seen = status("running", 2, 0, half.to_vec());
+    assert_eq!(waits_for(all_moved(&seen, &moves, 10)), ["web/1, which is running on n3"]);
+    let both = [instance("web/0", "n1", "running", 12), instance("web/1", "n2", "running", 13)];
+    assert_eq!(waits_for(all_moved(&status("running", 2, 0, both.to_vec()), &moves, 10)), ["done"]);
+    let elsewhere = [instance("web/0", "n2", "running", 12), instance("web/1", "n2", "running", 13)];
+    let over = waits_for(all_moved(&status("running", 2, 0, elsewhere.to_vec()), &moves, 10));
+    assert!(over[0].contains("web/0 runs on n2, not on n1"), "{over:?}");
+}

@@ -19,6 +19,7 @@ pub mod http;
 pub mod node;
 pub mod notify;
 mod numbers;
+pub mod office;
 pub mod peers;
 pub mod proposer;
 pub mod raft;

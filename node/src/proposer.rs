@@ -19,8 +19,9 @@ use tokio::sync::watch;
 use crate::clock;
 use crate::cluster_clock::ClusterClock;
 use crate::numbers::{Number, Numbers};
+use crate::office::Office;
 use crate::peers::{Peers, sender};
-use crate::raft::{LeadershipWatch, ProposeError, RaftHandle};
+use crate::raft::{ProposeError, RaftHandle};
 use crate::submit::{Submit, SubmitError};
 
 /// How long a write is tried by default.
@@ -39,6 +40,7 @@ const STAMP_TAG: u8 = 1 << 3;
 pub struct Proposer {
     me: NodeId,
     raft: RaftHandle,
+    office: Office,
     peers: Peers,
     state: watch::Receiver<Arc<State>>,
     /// This agent as a client: its commands are idempotent by themselves, so they carry no number.
@@ -66,6 +68,7 @@ impl Proposer {
     ) -> Self {
         Self {
             me,
+            office: Office::new(me, raft.clone(), state.clone()),
             raft,
             peers,
             state,
@@ -128,7 +131,7 @@ impl Proposer {
     }
 
     async fn try_once(&self, encoded: &Bytes) -> Try {
-        let leader = self.raft.leader().map(NodeId);
+        let leader = self.office.leader();
         if leader == Some(self.me) {
             return match self.propose_here(encoded).await {
                 Ok(reply) => Try::Done(reply),
@@ -144,7 +147,6 @@ impl Proposer {
     /// Whom to ask: the known leader, or, outside Raft, any voter; each try asks another one.
     fn leader_hint(&self, leader: Option<NodeId>) -> Option<NodeId> {
         let state = self.state.borrow();
-        // One that was taken out of Raft remembers a leader for ever.
         if state.is_in_raft(self.me) {
             return leader;
         }
@@ -167,11 +169,10 @@ impl Proposer {
             (sender(&state, self.me), limit)
         };
         let request = v1::ForwardRequest { sender: Some(sender), proposal: encoded.clone() };
-        let mut leadership = self.raft.leadership();
         let answer = tokio::select! {
             answer = tokio::time::timeout(limit, client.forward(request)) => answer,
             // The one that was asked may be gone for good; its successor is asked the same again.
-            () = other_leader(&mut leadership, node) => {
+            () = self.office.deposed(node) => {
                 self.peers.failed(node);
                 return Try::Again(format!("node #{node} leads no longer"));
             }
@@ -189,18 +190,6 @@ impl Proposer {
                 self.peers.failed(node);
                 Try::Again(format!("node #{node} did not answer within {} s", limit.as_secs()))
             }
-        }
-    }
-}
-
-/// Waits until somebody else than `node` is known to lead; for ever on a node outside Raft, which knows nobody.
-async fn other_leader(leadership: &mut LeadershipWatch, node: NodeId) {
-    loop {
-        if leadership.now().leader.is_some_and(|leader| leader != node.0) {
-            return;
-        }
-        if leadership.changed().await.is_none() {
-            std::future::pending::<()>().await;
         }
     }
 }

@@ -14,10 +14,18 @@ mod secrets;
 #[path = "api/solo.rs"]
 mod solo;
 
+use std::sync::Arc;
+
+use futures::FutureExt;
+use muster::office::Office;
+use muster_core::id::{MembershipId, NodeId};
+use muster_core::lease::membership::Membership;
+use muster_core::state::State;
 use muster_proto::v1;
 use muster_proto::v1::act_on_node_request::Act as NodeAct;
 use muster_proto::v1::act_on_service_request::Act as ServiceAct;
 use solo::{Solo, exec_service, meta};
+use tokio::sync::watch;
 use tonic::Code;
 
 #[tokio::test]
@@ -173,6 +181,29 @@ async fn agents_follow_and_forward_only_within_their_cluster() {
     assert_eq!(meta(&link.follow(request).await.unwrap_err(), "muster-code"), "MU2033");
     let leave = link.leave(v1::LeaveRequest {}).await.unwrap_err();
     assert_eq!(leave.code(), Code::PermissionDenied, "only on the local socket");
+    solo.stop().await;
+}
+
+/// Raft itself goes on to name the leader that it heard of last: one that believed it took every other leader for deposed.
+#[tokio::test]
+async fn a_node_that_was_taken_out_of_raft_knows_of_no_leader() {
+    let solo = Solo::start().await;
+    let (me, raft) = (solo.handles.me, solo.handles.raft.clone());
+    let with_voters = |voters: &[NodeId]| {
+        let membership = Membership::uniform(MembershipId(9), voters.iter().copied());
+        Arc::new(State { membership, ..State::default() })
+    };
+    let (publish, state) = watch::channel(with_voters(&[me]));
+    let office = Office::new(me, raft, state);
+    let another = NodeId(me.0 + 1);
+    assert_eq!(office.leader(), Some(me));
+    assert!(office.deposed(another).now_or_never().is_some(), "this node leads, not the other one");
+    assert!(office.deposed(me).now_or_never().is_none());
+    publish.send_replace(with_voters(&[another]));
+    assert_eq!(office.leader(), None);
+    assert!(office.deposed(another).now_or_never().is_none(), "it may lead by now");
+    publish.send_replace(Arc::new(State::default()));
+    assert_eq!(office.leader(), Some(me), "of a cluster in the making only Raft knows");
     solo.stop().await;
 }
 

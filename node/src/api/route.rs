@@ -19,6 +19,8 @@ use super::Api;
 use super::caller::Caller;
 use super::status::{ApiError, is_ours, leader_of};
 use crate::clock;
+use crate::handles::Handles;
+use crate::office::Office;
 use crate::raft::ReadError;
 
 /// An act that itself changes the leader is answered within this time; a leader that is gone never answers.
@@ -133,14 +135,12 @@ impl Api {
 
     /// The leader; a node outside Raft doesn't know it and asks one voter after the other.
     fn whom_to_ask(&self, turn: usize) -> Option<NodeId> {
-        let leader = self.handles.raft.leader().map(NodeId);
         let state = self.state();
-        // One that was taken out of Raft remembers a leader for ever.
         if state.is_in_raft(self.handles.me) {
-            return leader;
+            return self.office().leader();
         }
         let voters: Vec<NodeId> = state.membership.voters().into_iter().collect();
-        voters.get(turn % voters.len().max(1)).copied().or(leader)
+        voters.get(turn % voters.len().max(1)).copied().or_else(|| self.office().leader())
     }
 
     async fn here<A>(&self) -> Try<A> {
@@ -180,24 +180,15 @@ impl Api {
 
     /// Waits until the answer of that node is not worth waiting for.
     async fn given_up(&self, node: NodeId, kind: Kind) {
-        self.deposed(node).await;
+        self.office().deposed(node).await;
         if kind == Kind::Act {
             tokio::time::sleep(ACT_GRACE).await;
         }
     }
 
-    /// Waits until this node knows of another leader than that one.
-    async fn deposed(&self, node: NodeId) {
-        let mut leadership = self.handles.raft.leadership();
-        let mut now = Some(leadership.now());
-        while let Some(known) = now {
-            if known.leader.is_some_and(|leader| leader != node.0) {
-                return;
-            }
-            now = leadership.changed().await;
-        }
-        // Raft has stopped and will tell no more.
-        std::future::pending().await
+    fn office(&self) -> Office {
+        let Handles { me, raft, published, .. } = &self.handles;
+        Office::new(*me, raft.clone(), published.state.clone())
     }
 
     fn leader_changed(&self, old: NodeId) -> ApiError {
@@ -208,7 +199,10 @@ impl Api {
     }
 
     pub(super) fn not_leader(&self) -> ApiError {
-        ApiError::NotLeader { me: self.handles.name.to_string(), leader: self.handles.raft.leader() }
+        ApiError::NotLeader {
+            me: self.handles.name.to_string(),
+            leader: self.office().leader().map(|leader| leader.0),
+        }
     }
 
     /// Tells an election from a lost quorum: asks all voters whether they are there.

@@ -55,7 +55,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The agent and what keeps it alive.
 pub struct Solo {
-    handles: Handles,
+    pub handles: Handles,
     address: String,
     http: String,
     stop: CancellationToken,

@@ -164,6 +164,17 @@ impl Host {
         self.machine.run(&self.binaries.muster, args)
     }
 
+    /// Runs `musterctl ARGS` on the host, which asks the host's own agent.
+    ///
+    /// # Errors
+    /// When it can't be started; its exit status is not judged.
+    pub fn musterctl(&self, args: &[&str]) -> Result<Finished, HarnessError> {
+        let socket = format!("unix:{}", self.run_dir().join("api.sock").display());
+        let mut line = vec!["--endpoint", &socket];
+        line.extend_from_slice(args);
+        self.machine.run(&self.binaries.musterctl, &line)
+    }
+
     /// Empties the data directory.
     ///
     /// # Errors

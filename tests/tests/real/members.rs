@@ -11,8 +11,38 @@ use crate::expect::says;
 use crate::scene::{FAILOVER_LIMIT, START_TIMEOUT};
 use crate::stage::{Played, Stage};
 
+/// A lost voter is replaced after half a minute.
+const REPLACED_TIMEOUT: Duration = Duration::from_secs(60);
+
 pub fn trials(stage: &Stage) -> Vec<Trial> {
-    vec![stage.own("members::workers_fail_over_leave_and_are_removed", 3, workers)]
+    vec![
+        stage.own("members::workers_fail_over_leave_and_are_removed", 3, workers),
+        stage.own("members::a_replaced_voter_comes_back_as_a_worker_under_another_leader", 3, replaced_voter),
+    ]
+}
+
+/// What it may run, and whom its agent asks, is the business of a leader that it never heard of.
+fn replaced_voter(cluster: &mut Cluster) -> Played {
+    cluster.form()?;
+    let fourth = cluster.add_host()?;
+    cluster.join(&fourth, "auto")?;
+    cluster.whole()?;
+    let remembered = cluster.api().leader()?;
+    let lost = cluster.others(&[&remembered, &fourth]).swap_remove(0);
+    cluster.network().cut(&lost)?;
+    let another = cluster.api().until(REPLACED_TIMEOUT, "the voter to be replaced", |status| {
+        let voter = |name: &str| status.nodes.iter().any(|node| node.name == name && node.role == "voter");
+        let another = status.nodes.iter().find(|node| node.role == "voter" && node.name != remembered);
+        match another {
+            Some(another) if voter(&fourth) && !voter(&lost) => Ok(another.name.clone()),
+            _ => Err(format!("{fourth} votes: {}, {lost} votes: {}", voter(&fourth), voter(&lost))),
+        }
+    })?;
+    cluster.api().make_leader(&another)?;
+    cluster.network().heal(&lost)?;
+    cluster.whole()?;
+    says(&cluster.host(&lost)?.musterctl(&["node", "cordon", &fourth])?, 0, &[])?;
+    says(&cluster.host(&lost)?.musterctl(&["status"])?, 0, &[&fourth])
 }
 
 fn workers(cluster: &mut Cluster) -> Played {

@@ -5,8 +5,8 @@ use std::time::Duration;
 use muster_core::time::Stamp;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
+use crate::TlsStream;
 use crate::error::CertificateError;
 use crate::identity::Identity;
 use crate::live::Live;
@@ -83,6 +83,7 @@ impl Acceptor {
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let (config, credentials) = self.live.server();
+        let io = tokio::io::BufReader::with_capacity(crate::READ_AHEAD_BYTES, io);
         let handshake = TlsAcceptor::from(config).accept(io);
         let handshake = tokio::time::timeout(self.limit, handshake).await.map_err(|_| Refused::TooSlow)?;
         let stream = handshake.map_err(refused)?;

@@ -13,9 +13,9 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use crate::ClientStream;
 use crate::certificate::Certificate;
 use crate::error::ConnectError;
 use crate::identity::Subject;
@@ -70,7 +70,7 @@ impl SecureConnector {
     ///
     /// # Errors
     /// [`ConnectError`].
-    pub async fn connect(&self) -> Result<TlsStream<TcpStream>, ConnectError> {
+    pub async fn connect(&self) -> Result<ClientStream<TcpStream>, ConnectError> {
         let connecting = async {
             let tcp = TcpStream::connect(&*self.address).await.map_err(ConnectError::Network)?;
             tcp.set_nodelay(true).map_err(ConnectError::Network)?;
@@ -83,12 +83,13 @@ impl SecureConnector {
         tokio::time::timeout(LONGEST, connecting).await.map_err(|_| ConnectError::TooSlow)?
     }
 
-    async fn secure(&self, tcp: TcpStream) -> Result<TlsStream<TcpStream>, ConnectError> {
+    async fn secure(&self, tcp: TcpStream) -> Result<ClientStream<TcpStream>, ConnectError> {
         let config = match &self.source {
             Source::Live(live) => live.client(),
             Source::Fixed(config) => Arc::clone(config),
         };
         let name = server_name(&self.address)?;
+        let tcp = tokio::io::BufReader::with_capacity(crate::READ_AHEAD_BYTES, tcp);
         let connected = TlsConnector::from(config).connect(name, tcp).await;
         let stream = connected.map_err(|error| tls_error(&error))?;
         if let Expected::Node(expected) = self.expected {
@@ -145,7 +146,7 @@ fn in_words(error: &rustls::Error) -> String {
 }
 
 impl tower::Service<Uri> for SecureConnector {
-    type Response = TokioIo<TlsStream<TcpStream>>;
+    type Response = TokioIo<ClientStream<TcpStream>>;
     type Error = ConnectError;
     type Future = Pinning<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
 

@@ -139,7 +139,7 @@ impl Server {
 
 /// An open connection.
 #[derive(Debug)]
-pub struct Connection(pub tokio_rustls::client::TlsStream<TcpStream>);
+pub struct Connection(pub muster_tls::ClientStream<TcpStream>);
 
 impl Connection {
     pub async fn echo(&mut self) -> std::io::Result<()> {

@@ -282,8 +282,8 @@ impl State {
             let revoked = self.revoke(slot, placement.generation, target, "an operator asked for it", events);
             debug_assert!(revoked.is_ok(), "the placement was read from the slot");
         }
-        let whither = to.map_or_else(|| "elsewhere".to_owned(), |id| format!("to {}", self.name_of(id)));
-        let message = format!("instance {slot} is wanted {whither}");
+        let whither = to.map_or_else(|| "elsewhere".to_owned(), |id| format!("on {}", self.name_of(id)));
+        let message = format!("instance {slot} is to run {whither}");
         let event = self.service_event(EventKind::MoveRequested, &slot.service, message);
         events.push(Event { instance: Some(slot.clone()), ..event });
         Ok(Effect::TOPOLOGY)

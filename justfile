@@ -18,10 +18,10 @@ fix:
 tour:
     cargo run --release -p muster -- dev --tour
 
-# Licences, sources, duplicate and forbidden crates (installs cargo-deny when it is missing).
+# Advisories, licenses, sources and forbidden crates (installs cargo-deny when it is missing; fetches the advisories).
 deny:
     command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-    cargo deny check bans licenses sources
+    cargo deny check advisories bans licenses sources
 
 # The figures of the README: a table and JSON.
 bench *ARGS:

@@ -1,4 +1,4 @@
-//! Who leads, as far as this node may rely on it.
+//! Who leads, as far as this node may rely on it when it routes calls.
 //!
 //! Only Raft's members are told who leads. A node that was taken out of Raft is not told that either, and Raft goes on to
 //! name the leader that it heard of last: whoever believes that, for ever takes any other leader for deposed.

@@ -18,10 +18,9 @@ fix:
 tour:
     cargo run --release -p muster -- dev --tour
 
-# Advisories, licenses, sources and forbidden crates (installs cargo-deny when it is missing; fetches the advisories).
+# Advisories, licenses, sources and forbidden crates, as CI judges them: with cargo-deny, which is built when it is missing.
 deny:
-    command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-    cargo deny check advisories bans licenses sources
+    .ci/deny
 
 # The figures of the README: a table and JSON.
 bench *ARGS:

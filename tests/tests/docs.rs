@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use muster_tests::harness::tool;
+use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository")
@@ -25,44 +26,38 @@ fn pages(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// A page without what stands in blocks of code, and in spans of code, each of which is taken to end on its line.
-fn prose(text: &str) -> String {
-    let mut is_code = false;
-    let mut prose = String::new();
-    for line in text.lines() {
-        if line.trim_start().starts_with("```") {
-            is_code = !is_code;
-        } else if !is_code {
-            prose.extend(line.split('`').step_by(2));
-            prose.push('\n');
-        }
-    }
-    prose
-}
-
 /// Where the links of a page lead, unless out of the documents.
 fn links(text: &str) -> Vec<String> {
-    let prose = prose(text);
-    let targets = prose.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target);
-    targets
-        .filter(|target| !target.contains("://") && !target.starts_with("mailto:"))
-        .map(str::to_owned)
-        .collect()
+    let target = |event| match event {
+        Event::Start(Tag::Link { dest_url, .. } | Tag::Image { dest_url, .. }) => {
+            Some(dest_url.into_string())
+        }
+        _ => None,
+    };
+    let targets = Parser::new_ext(text, Options::ENABLE_TABLES).filter_map(target);
+    targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:")).collect()
 }
 
 /// The names that a page's headings have in links: as GitHub makes them.
 fn anchors(text: &str) -> BTreeSet<String> {
-    let mut is_code = false;
     let mut found = BTreeSet::new();
-    for line in text.lines() {
-        if line.starts_with("```") {
-            is_code = !is_code;
+    let mut heading: Option<String> = None;
+    for event in Parser::new_ext(text, Options::ENABLE_TABLES) {
+        match event {
+            Event::Start(Tag::Heading { .. }) => heading = Some(String::new()),
+            Event::End(TagEnd::Heading(_)) => found.extend(heading.take().as_deref().map(anchor)),
+            Event::Text(text) | Event::Code(text) => {
+                heading = heading.map(|heading| heading + &text);
+            }
+            _ => {}
         }
-        let Some(heading) = line.strip_prefix('#').filter(|_| !is_code) else { continue };
-        let heading = heading.trim_start_matches('#').trim().to_lowercase().replace(' ', "-");
-        found.insert(heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect());
     }
     found
+}
+
+fn anchor(heading: &str) -> String {
+    let name = heading.trim().to_lowercase().replace(' ', "-");
+    name.chars().filter(|c| c.is_alphanumeric() || matches!(c, '-' | '_')).collect()
 }
 
 /// Every link below a directory that leads nowhere, and how many were followed.

@@ -59,38 +59,12 @@ pub fn run(options: &Options, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Res
     let begun = Moment::now();
     let whole = Duration::from_secs(options.minutes * 60);
     let mut report = Report::new(options);
-    let (mut foreground, mut background, mut throughout) = (Vec::new(), Vec::new(), Vec::new());
-    for stage in all {
-        match stage.place() {
-            Place::Foreground => foreground.push(stage),
-            Place::Background => background.push(stage),
-            Place::Throughout => throughout.push(stage),
-        }
-    }
-    let alone = if options.beside || foreground.is_empty() || background.is_empty() {
-        Duration::ZERO
-    } else {
-        whole * 2 / 3
-    };
-    let foreground_length = if alone.is_zero() { whole } else { alone };
-    let computing = InTurn { stages: background, begin: begun + alone, length: whole - alone };
-    let judging = InTurn { stages: foreground, begin: begun, length: foreground_length };
     std::thread::scope(|scope| {
-        let mut running = Vec::new();
-        if alone.is_zero() {
-            running.push(scope.spawn(|| judging.play(is_interrupted)));
-            running.push(scope.spawn(|| computing.play_in_background(is_interrupted)));
-        } else {
-            running.push(scope.spawn(|| {
-                let mut sections = judging.play(is_interrupted);
-                sections.extend(computing.play_in_background(is_interrupted));
-                sections
-            }));
-        }
-        running.extend(throughout.into_iter().map(|stage| {
-            let watching = InTurn { stages: vec![stage], begin: begun, length: whole };
-            scope.spawn(move || watching.play(is_interrupted))
-        }));
+        let play = |turns: Vec<Turn>| -> Vec<Section> {
+            turns.into_iter().flat_map(|turn| turn.play(is_interrupted)).collect()
+        };
+        let threads = threads(all, options.beside, begun, whole);
+        let running: Vec<_> = threads.into_iter().map(|turns| scope.spawn(move || play(turns))).collect();
         for part in running {
             report.sections.extend(part.join().expect("a stage's panic is caught by itself"));
         }
@@ -99,15 +73,44 @@ pub fn run(options: &Options, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Res
     Ok(report)
 }
 
+/// What each thread plays, turn after turn.
+fn threads(all: Vec<Box<dyn Stage>>, beside: bool, begun: Moment, whole: Duration) -> Vec<Vec<Turn>> {
+    let (mut foreground, mut background, mut threads) = (Vec::new(), Vec::new(), Vec::new());
+    for stage in all {
+        match stage.place() {
+            Place::Foreground => foreground.push(stage),
+            Place::Background => background.push(stage),
+            Place::Throughout => {
+                threads.push(vec![Turn { stages: vec![stage], begin: begun, length: whole, yields: false }]);
+            }
+        }
+    }
+    let is_alone = !beside && !foreground.is_empty() && !background.is_empty();
+    let (first, rest) = if is_alone { (whole * 2 / 3, whole / 3) } else { (whole, whole) };
+    let judging = Turn { stages: foreground, begin: begun, length: first, yields: false };
+    let computing = Turn { stages: background, begin: begun + (whole - rest), length: rest, yields: true };
+    if is_alone {
+        threads.insert(0, vec![judging, computing]);
+    } else {
+        threads.splice(0..0, [vec![judging], vec![computing]]);
+    }
+    threads
+}
+
 /// Stages one after the other, each for its share of the time.
-struct InTurn {
+struct Turn {
     stages: Vec<Box<dyn Stage>>,
     begin: Moment,
     length: Duration,
+    /// At the lowest priority, for what the thread does from here on.
+    yields: bool,
 }
 
-impl InTurn {
+impl Turn {
     fn play(self, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Vec<Section> {
+        if self.yields {
+            priority::yield_to_others();
+        }
         let shares: u32 = self.stages.iter().map(|stage| stage.share()).sum();
         let mut given = 0;
         let one = |stage: Box<dyn Stage>| {
@@ -116,10 +119,5 @@ impl InTurn {
             stage::play(stage, &Limit { end, is_interrupted })
         };
         self.stages.into_iter().map(one).collect()
-    }
-
-    fn play_in_background(self, is_interrupted: &(dyn Fn() -> bool + Sync)) -> Vec<Section> {
-        priority::yield_to_others();
-        self.play(is_interrupted)
     }
 }

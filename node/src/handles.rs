@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::acks::Acks;
 use crate::agent::AgentHandle;
+use crate::office::Office;
 use crate::peers::Peers;
 use crate::proposer::Proposer;
 use crate::raft::RaftHandle;
@@ -40,6 +41,8 @@ pub struct Handles {
     pub is_in_touch: watch::Receiver<bool>,
     /// Writes.
     pub proposer: Proposer,
+    /// Who leads, as far as this node may rely on it.
+    pub office: Office,
     /// Raft: leadership, barriers, membership.
     pub raft: RaftHandle,
     /// Channels to the other agents.

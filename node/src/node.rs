@@ -26,6 +26,7 @@ use crate::controller;
 use crate::follow;
 use crate::handles::{Handles, Healths};
 use crate::notify;
+use crate::office::Office;
 use crate::peers::{Peers, sender};
 use crate::proposer::Proposer;
 use crate::raft::{self, Group, RaftHandle, RaftService};
@@ -287,7 +288,9 @@ impl Parts {
         let peers = Peers::new(state.clone(), ground.agent_dialer);
         let (rejections, recorder) = (ground.rejections, Recorder::default());
         let name = self.origin.identity.node_name.as_str();
-        let proposer = Proposer::new(me, name, self.raft.clone(), peers.clone(), state.clone());
+        let office = Office::new(me, self.raft.clone(), state.clone());
+        let proposer =
+            Proposer::new(me, name, self.raft.clone(), office.clone(), peers.clone(), state.clone());
         let (fenced_tx, fenced) = mpsc::channel(FENCED_QUEUE);
         let (healths, healths_rx) = watch::channel(Healths::default());
         let heartbeats =
@@ -315,6 +318,7 @@ impl Parts {
             published: self.published.clone(),
             is_in_touch: in_touch,
             proposer: proposer.clone(),
+            office,
             raft: self.raft.clone(),
             peers: peers.clone(),
             acks: self.acks.clone(),

@@ -63,12 +63,13 @@ impl Proposer {
         me: NodeId,
         name: &str,
         raft: RaftHandle,
+        office: Office,
         peers: Peers,
         state: watch::Receiver<Arc<State>>,
     ) -> Self {
         Self {
             me,
-            office: Office::new(me, raft.clone(), state.clone()),
+            office,
             raft,
             peers,
             state,

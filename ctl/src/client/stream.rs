@@ -1,17 +1,12 @@
 //! Streams: events that resume where they broke off, and the output of tasks.
 
-use std::collections::BTreeMap;
-
 use muster_proto::v1 as pb;
+use muster_wire::{LogPositions, TAIL_LINES};
 use tokio::time::sleep;
 use tonic::Streaming;
 
 use super::{Client, PAUSE_LONGEST, innermost, is_transport, told};
 use crate::failure::Failure;
-
-/// So many last lines of a task of which nothing was told yet are told when a stream is resumed: it may have begun
-/// meanwhile, and written more than was asked for of the past.
-const TAIL_AFTERWARDS: u32 = 100;
 
 /// Events, resumed at another agent when the connection is lost.
 pub struct EventStream {
@@ -25,8 +20,7 @@ pub struct EventStream {
 pub struct LogStream {
     request: pb::LogsRequest,
     stream: Streaming<pb::LogLine>,
-    /// Node, instance and task, and where the last line of it ends.
-    told: BTreeMap<(String, String, String), (u64, u64)>,
+    told: LogPositions,
 }
 
 impl Client {
@@ -54,7 +48,7 @@ impl Client {
     /// As of any call.
     pub async fn logs(&mut self, request: pb::LogsRequest) -> Result<LogStream, Failure> {
         let stream = self.open_logs(&request).await?;
-        Ok(LogStream { request, stream, told: BTreeMap::new() })
+        Ok(LogStream { request, stream, told: LogPositions::default() })
     }
 
     async fn open_logs(&mut self, request: &pb::LogsRequest) -> Result<Streaming<pb::LogLine>, Failure> {
@@ -83,8 +77,7 @@ impl LogStream {
         loop {
             match self.stream.message().await {
                 Ok(Some(line)) => {
-                    let key = (line.node.clone(), line.instance.clone(), line.task.clone());
-                    self.told.insert(key, (line.file, line.offset));
+                    self.told.record(&line);
                     return Ok(Some(line));
                 }
                 Ok(None) => return Ok(None),
@@ -100,13 +93,8 @@ impl LogStream {
     }
 
     async fn resume(&mut self, client: &mut Client) -> Result<(), Failure> {
-        let position =
-            |((node, instance, task), (file, offset)): (&(String, String, String), &(u64, u64))| {
-                let (node, instance, task) = (node.clone(), instance.clone(), task.clone());
-                pb::LogPosition { node, instance, task, file: *file, offset: *offset }
-            };
-        self.request.after = self.told.iter().map(position).collect();
-        self.request.tail = self.request.tail.max(TAIL_AFTERWARDS);
+        self.request.after = self.told.to_proto();
+        self.request.tail = self.request.tail.max(TAIL_LINES);
         client.turn_to_the_next().await;
         self.stream = client.open_logs(&self.request).await?;
         Ok(())

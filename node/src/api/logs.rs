@@ -4,7 +4,7 @@
 //! tells the past only of what is placed there, and from then on whatever is written. A host whose agent was away is gone
 //! on with behind the last line that was told of each task.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use muster_core::refusal::Refusal;
 use muster_core::state::State;
 use muster_core::state::slot::Slot;
 use muster_proto::v1;
+use muster_wire::{LogPositions, TAIL_LINES};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,8 +27,6 @@ use crate::handles::Handles;
 
 /// How many lines wait for a slow reader.
 const LINES_AHEAD: usize = 256;
-/// How many last lines of each task are told when the caller does not say.
-const DEFAULT_TAIL: u32 = 100;
 /// How long another agent may take to begin.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
 /// A host that could not be followed is tried again this often.
@@ -104,11 +103,8 @@ struct Reader {
     service: ServiceName,
     task: Option<TaskName>,
     out: Lines,
-    told: Told,
+    told: Arc<Mutex<LogPositions>>,
 }
-
-/// The last line of each task that was told: node, instance and task, and where the line ends.
-type Told = Arc<Mutex<BTreeMap<(String, String, String), Position>>>;
 
 /// How reading from one host ended.
 type Ended = (NodeId, Result<(), ApiError>);
@@ -120,12 +116,7 @@ impl Reader {
         (service, task): (ServiceName, Option<TaskName>),
         out: Lines,
     ) -> Self {
-        let told = request
-            .after
-            .iter()
-            .cloned()
-            .map(|at| ((at.node, at.instance, at.task), Position { file: at.file, offset: at.offset }));
-        let told = Arc::new(Mutex::new(told.collect()));
+        let told = Arc::new(Mutex::new(LogPositions::from(request.after.as_slice())));
         Self { handles, request, service, task, out, told }
     }
 
@@ -171,7 +162,7 @@ impl Reader {
                 self.begin(&mut sources, *node, &state);
             }
             // Who comes later, or again, may have written more meanwhile than was asked for of the past.
-            self.request.tail = self.request.tail.max(DEFAULT_TAIL);
+            self.request.tail = self.request.tail.max(TAIL_LINES);
             tokio::select! {
                 Some(Ok((node, result))) = sources.join_next() => {
                     begun.remove(&node);
@@ -232,32 +223,21 @@ impl Reader {
     }
 
     fn told_of(&self, node: &str) -> Vec<v1::LogPosition> {
-        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_node = told.iter().filter(|((host, ..), _)| host == node);
-        let position =
-            |((node, instance, task), at): (&(String, String, String), &Position)| v1::LogPosition {
-                node: node.clone(),
-                instance: instance.clone(),
-                task: task.clone(),
-                file: at.file,
-                offset: at.offset,
-            };
-        of_node.map(position).collect()
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).of_node(node)
     }
 
     /// Hands a line on; whether anybody still listens.
     async fn tell(&self, line: v1::LogLine) -> bool {
-        let key = (line.node.clone(), line.instance.clone(), line.task.clone());
-        let end = Position { file: line.file, offset: line.offset };
-        let is_told = self.out.send(Ok(line)).await.is_ok();
-        if is_told && self.request.follow {
-            self.told.lock().unwrap_or_else(PoisonError::into_inner).insert(key, end);
+        let Ok(place) = self.out.reserve().await else { return false };
+        if self.request.follow {
+            self.told.lock().unwrap_or_else(PoisonError::into_inner).record(&line);
         }
-        is_told
+        place.send(Ok(line));
+        true
     }
 
     async fn read_here(self) -> Result<(), ApiError> {
-        let tail = if self.request.tail == 0 { DEFAULT_TAIL } else { self.request.tail };
+        let tail = if self.request.tail == 0 { TAIL_LINES } else { self.request.tail };
         let query = LogQuery {
             service: self.service.clone(),
             index: self.request.index,

@@ -19,8 +19,6 @@ use super::Api;
 use super::caller::Caller;
 use super::status::{ApiError, is_ours, leader_of};
 use crate::clock;
-use crate::handles::Handles;
-use crate::office::Office;
 use crate::raft::ReadError;
 
 /// An act that itself changes the leader is answered within this time; a leader that is gone never answers.
@@ -137,10 +135,10 @@ impl Api {
     fn whom_to_ask(&self, turn: usize) -> Option<NodeId> {
         let state = self.state();
         if state.is_in_raft(self.handles.me) {
-            return self.office().leader();
+            return self.handles.office.leader();
         }
         let voters: Vec<NodeId> = state.membership.voters().into_iter().collect();
-        voters.get(turn % voters.len().max(1)).copied().or_else(|| self.office().leader())
+        voters.get(turn % voters.len().max(1)).copied().or_else(|| self.handles.office.leader())
     }
 
     async fn here<A>(&self) -> Try<A> {
@@ -180,15 +178,10 @@ impl Api {
 
     /// Waits until the answer of that node is not worth waiting for.
     async fn given_up(&self, node: NodeId, kind: Kind) {
-        self.office().deposed(node).await;
+        self.handles.office.deposed(node).await;
         if kind == Kind::Act {
             tokio::time::sleep(ACT_GRACE).await;
         }
-    }
-
-    fn office(&self) -> Office {
-        let Handles { me, raft, published, .. } = &self.handles;
-        Office::new(*me, raft.clone(), published.state.clone())
     }
 
     fn leader_changed(&self, old: NodeId) -> ApiError {
@@ -201,7 +194,7 @@ impl Api {
     pub(super) fn not_leader(&self) -> ApiError {
         ApiError::NotLeader {
             me: self.handles.name.to_string(),
-            leader: self.office().leader().map(|leader| leader.0),
+            leader: self.handles.office.leader().map(|leader| leader.0),
         }
     }
 

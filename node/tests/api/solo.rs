@@ -11,6 +11,7 @@ use muster::api;
 use muster::clock;
 use muster::handles::{Handles, Healths};
 use muster::http;
+use muster::office::Office;
 use muster::peers::{self, Peers};
 use muster::proposer::Proposer;
 use muster::raft::{self, Group, Peer};
@@ -144,7 +145,9 @@ impl Solo {
         let raft_options = raft_options(directory.path(), &live, &acks, replica);
         let (raft, service) = raft::start(raft_options).await.unwrap();
         let peers = Peers::new(published.state.clone(), Arc::new(SecureDial(live.clone())));
-        let proposer = Proposer::new(ME, "n1", raft.clone(), peers.clone(), published.state.clone());
+        let office = Office::new(ME, raft.clone(), published.state.clone());
+        let proposer =
+            Proposer::new(ME, "n1", raft.clone(), office.clone(), peers.clone(), published.state.clone());
         let keyring = Keyring::open(directory.path()).unwrap();
         let options = agent_options(directory.path(), &keyring, &published.state, &peers);
         let agent = agent::start(options, published.state.clone(), Arc::new(proposer.clone()));
@@ -164,6 +167,7 @@ impl Solo {
             published,
             is_in_touch: watch::channel(false).1,
             proposer,
+            office,
             raft,
             peers,
             acks,

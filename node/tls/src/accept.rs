@@ -10,6 +10,7 @@ use crate::TlsStream;
 use crate::error::CertificateError;
 use crate::identity::Identity;
 use crate::live::Live;
+use crate::read_ahead::read_ahead;
 use crate::trust::Usage;
 
 /// How long a handshake may take. It is two round trips; whoever is slower only holds a place.
@@ -83,7 +84,7 @@ impl Acceptor {
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let (config, credentials) = self.live.server();
-        let io = tokio::io::BufReader::with_capacity(crate::READ_AHEAD_BYTES, io);
+        let io = read_ahead(io);
         let handshake = TlsAcceptor::from(config).accept(io);
         let handshake = tokio::time::timeout(self.limit, handshake).await.map_err(|_| Refused::TooSlow)?;
         let stream = handshake.map_err(refused)?;

@@ -20,6 +20,7 @@ use crate::certificate::Certificate;
 use crate::error::ConnectError;
 use crate::identity::Subject;
 use crate::live::{Live, Pinned};
+use crate::read_ahead::read_ahead;
 
 /// Connecting and shaking hands takes no longer than this, whatever the channel allows.
 const LONGEST: Duration = Duration::from_secs(5);
@@ -89,7 +90,7 @@ impl SecureConnector {
             Source::Fixed(config) => Arc::clone(config),
         };
         let name = server_name(&self.address)?;
-        let tcp = tokio::io::BufReader::with_capacity(crate::READ_AHEAD_BYTES, tcp);
+        let tcp = read_ahead(tcp);
         let connected = TlsConnector::from(config).connect(name, tcp).await;
         let stream = connected.map_err(|error| tls_error(&error))?;
         if let Expected::Node(expected) = self.expected {

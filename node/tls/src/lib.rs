@@ -19,6 +19,7 @@ mod error;
 mod identity;
 mod live;
 mod pin;
+mod read_ahead;
 mod request;
 mod trust;
 mod verifier;
@@ -33,12 +34,9 @@ pub use identity::{Identity, Subject};
 pub use live::{Live, Pinned};
 pub use pin::Pin;
 pub use request::{KeyPair, Proof};
+pub use trust::{Trust, Usage, to_pem};
+
 /// An encrypted connection, on its client's side.
 pub type ClientStream<T> = tokio_rustls::client::TlsStream<tokio::io::BufReader<T>>;
 /// An encrypted connection, on its server's side.
 pub type TlsStream<T> = tokio_rustls::server::TlsStream<tokio::io::BufReader<T>>;
-
-/// What is read from a connection at once, in bytes: a record of TLS. rustls by itself asks for 4 KiB, which is five
-/// calls of the kernel for what 64 clients write at once.
-const READ_AHEAD_BYTES: usize = 16 << 10;
-pub use trust::{Trust, Usage, to_pem};

@@ -9,6 +9,7 @@ mod audit;
 mod command;
 mod error;
 mod event;
+mod log_positions;
 mod node;
 mod plan;
 mod proposal;
@@ -23,6 +24,7 @@ mod trust;
 pub use audit::{audit_from_proto, audit_to_proto};
 pub use error::DecodeError;
 pub use event::event_to_proto;
+pub use log_positions::{LogPositions, TAIL_LINES};
 pub use node::{
     description_from_proto, description_to_proto, drain_wish_from_proto, drain_wish_to_proto,
     node_change_from_proto, node_change_to_proto, resources_from_proto, resources_to_proto, role_from_proto,

@@ -18,6 +18,7 @@ mod session;
 mod shims;
 mod succession;
 mod tasks;
+mod watch;
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixListener;
@@ -47,6 +48,7 @@ use session::Session;
 use shims::Shims;
 use succession::{SealedFenced, Succession};
 use tasks::Tasks;
+use watch::Watch;
 
 /// How soon the loop looks again while something is being killed.
 const KILLING_LOOK: Duration = Duration::from_millis(5);
@@ -77,18 +79,11 @@ pub(crate) struct Guard {
     #[serde(skip)]
     signals: Option<SignalFd>,
     #[serde(skip)]
-    polled: Polled,
+    watch: Watch<Source>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct PreparedKey(#[serde(with = "crate::key::as_hex")] SessionKey);
-
-/// The list for `poll`, kept so that it is not allocated anew each time.
-#[derive(Debug, Default)]
-struct Polled {
-    entries: Vec<libc::pollfd>,
-    sources: Vec<Source>,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -137,7 +132,7 @@ impl Guard {
             stopping: None,
             reload: None,
             signals: None,
-            polled: Polled::default(),
+            watch: Watch::default(),
         }
     }
 
@@ -155,13 +150,13 @@ impl Guard {
             self.forget_gone_clients();
             self.list_sources();
             let timeout = self.next_look(clock::now());
-            kernel::poll_for(&mut self.polled.entries, timeout)?;
+            self.watch.wait(timeout)?;
             // Before anything else is heard: whatever arrives after the end changes nothing.
             self.keep_lease(clock::now());
-            for index in 0..self.polled.entries.len() {
-                if self.polled.entries[index].revents != 0 {
-                    self.hear(self.polled.sources[index]);
-                }
+            let mut heard = 0;
+            while let Some(source) = self.watch.ready(heard) {
+                self.hear(source);
+                heard += 1;
             }
         }
     }
@@ -282,31 +277,25 @@ impl Guard {
     }
 
     fn list_sources(&mut self) {
-        let Polled { entries, sources } = &mut self.polled;
-        entries.clear();
-        sources.clear();
-        let mut add = |fd: i32, events: libc::c_short, source: Source| {
-            entries.push(libc::pollfd { fd, events, revents: 0 });
-            sources.push(source);
-        };
+        let watch = &mut self.watch;
+        watch.begin();
         for socket in [&self.network.v4, &self.network.v6].into_iter().flatten() {
-            add(socket.as_raw_fd(), libc::POLLIN, Source::Network);
+            watch.add_busy(socket.as_raw_fd(), Source::Network);
         }
         let signals = self.signals.as_ref().map_or(-1, |signals| signals.as_fd().as_raw_fd());
-        add(signals, libc::POLLIN, Source::Signals);
+        watch.add(signals, false, Source::Signals);
         for task in &self.tasks.all {
-            add(task.wire_fd(), libc::POLLIN, Source::Wire(task.number));
-            add(task.pidfd_fd(), libc::POLLIN, Source::TaskEnd(task.number));
+            watch.add(task.wire_fd(), false, Source::Wire(task.number));
+            watch.add(task.pidfd_fd(), false, Source::TaskEnd(task.number));
         }
         for shim in self.shims.all.iter().filter(|shim| !shim.dead) {
-            add(shim.wire.as_raw_fd(), libc::POLLIN, Source::Shim(shim.number));
+            watch.add(shim.wire.as_raw_fd(), false, Source::Shim(shim.number));
         }
         for client in &self.clients {
-            let write = if client.has_unsent() { libc::POLLOUT } else { 0 };
-            add(client.stream.as_raw_fd(), libc::POLLIN | write, Source::Client(client.number));
+            watch.add(client.stream.as_raw_fd(), client.has_unsent(), Source::Client(client.number));
         }
         if self.clients.len() < CLIENTS_MAX {
-            add(self.listener.as_raw_fd(), libc::POLLIN, Source::Listener);
+            watch.add(self.listener.as_raw_fd(), false, Source::Listener);
         }
     }
 

@@ -198,6 +198,12 @@ pub(crate) fn die_with_parent(parent: Option<Pid>) -> nix::Result<bool> {
     Ok(parent.is_none_or(|parent| nix::unistd::getppid() == parent))
 }
 
+/// A descriptor that its owner keeps open meanwhile; what is done with a closed one fails.
+pub(crate) fn borrowed(fd: &RawFd) -> BorrowedFd<'_> {
+    // SAFETY: it is not -1, and used for a call of the kernel at once, which names a descriptor that is not open.
+    unsafe { BorrowedFd::borrow_raw(*fd) }
+}
+
 /// Waits until a descriptor is readable or hung up, for `timeout_ms` (-1: without limit).
 pub(crate) fn wait_readable(fd: BorrowedFd<'_>, timeout_ms: i32) -> io::Result<bool> {
     let mut entry = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };

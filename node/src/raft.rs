@@ -203,8 +203,13 @@ fn config(options: &Options) -> Result<Config, StartError> {
         cluster_name: format!("{:032x}", options.group.cluster_id),
         heartbeat_interval: heartbeat_ms,
         // A follower that has just answered an append needs no heartbeat; an idle one gets every one of them.
-        // Where the election follows the heartbeat closely, every one is sent.
-        heartbeat_min_interval: Some(if heartbeat_ms * 2 < election_min_ms { heartbeat_ms / 2 } else { 0 }),
+        // Where the election follows the heartbeat closely, every one is sent: one that was passed over goes out up to half
+        // a heartbeat and a tick of openraft (13/64 of a heartbeat) late.
+        heartbeat_min_interval: Some(if heartbeat_ms * 7 / 4 < election_min_ms {
+            heartbeat_ms / 2
+        } else {
+            0
+        }),
         election_timeout_min: election_min_ms,
         election_timeout_max: u64::from(timing.raft_election_max_ms),
         install_snapshot_timeout: SNAPSHOT_STALL_MS,

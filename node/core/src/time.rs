@@ -90,7 +90,7 @@ impl Timing {
     /// A quiet LAN with dedicated cores.
     pub const FAST: Self = Self::profile(25, 400, 40, 25, 100, 150);
     /// Ordinary servers; the default.
-    pub const LAN: Self = Self::profile(50, 1000, 50, 50, 200, 400);
+    pub const LAN: Self = Self::profile(50, 1000, 50, 100, 200, 400);
     /// Virtual machines.
     pub const CLOUD: Self = Self::profile(100, 3000, 100, 100, 500, 1000);
     /// Sites.

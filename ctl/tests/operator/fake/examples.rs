@@ -65,7 +65,7 @@ pub fn status() -> pb::ClusterStatus {
             heartbeat_ms: 50,
             lease_ttl_ms: 1000,
             kill_budget_ms: 50,
-            raft_heartbeat_ms: 50,
+            raft_heartbeat_ms: 100,
             raft_election_min_ms: 200,
             raft_election_max_ms: 400,
         }),

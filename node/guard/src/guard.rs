@@ -279,6 +279,7 @@ impl Guard {
     fn list_sources(&mut self) {
         let watch = &mut self.watch;
         watch.begin();
+        // Acks come twenty times a second.
         for socket in [&self.network.v4, &self.network.v6].into_iter().flatten() {
             watch.add_busy(socket.as_raw_fd(), Source::Network);
         }
@@ -297,6 +298,7 @@ impl Guard {
         if self.clients.len() < CLIENTS_MAX {
             watch.add(self.listener.as_raw_fd(), false, Source::Listener);
         }
+        watch.end();
     }
 
     /// How long nothing needs to be done if nothing happens; `None`: for ever.

@@ -198,9 +198,9 @@ pub(crate) fn die_with_parent(parent: Option<Pid>) -> nix::Result<bool> {
     Ok(parent.is_none_or(|parent| nix::unistd::getppid() == parent))
 }
 
-/// A descriptor that its owner keeps open meanwhile; what is done with a closed one fails.
+/// A descriptor that its owner keeps open meanwhile.
 pub(crate) fn borrowed(fd: &RawFd) -> BorrowedFd<'_> {
-    // SAFETY: it is not -1, and used for a call of the kernel at once, which names a descriptor that is not open.
+    // SAFETY: it is not -1. Nothing but calls of the kernel is made of it, which answer EBADF when it is not open.
     unsafe { BorrowedFd::borrow_raw(*fd) }
 }
 

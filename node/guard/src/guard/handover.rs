@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Guard;
 use super::tasks::Asked;
+use super::watch::Watch;
 use crate::clock;
 use crate::kernel::{self, Fork};
 use crate::protocol::{Refusal, Reply};
@@ -153,6 +154,8 @@ impl Guard {
     /// Returns only when it failed; the guard then goes on as before.
     fn execute_over_itself(&mut self, exe: &Path) -> std::io::Error {
         self.signals = None;
+        // What the kernel keeps of it knows the old file of signals, and must not go along.
+        self.watch = Watch::default();
         let executed = (|| {
             let state = self.save()?;
             let arguments = arguments(exe, "--resume", state.as_raw_fd())?;
@@ -161,7 +164,8 @@ impl Guard {
             Ok(())
         })();
         kernel::close_from(3, true);
-        match executed.and_then(|()| self.listen_to_signals().map_err(Into::into)) {
+        let listens = self.listen_to_signals().map_err(std::io::Error::from);
+        match executed.and(listens) {
             Ok(()) => std::io::ErrorKind::Other.into(),
             Err(error) => error,
         }

@@ -1,7 +1,7 @@
 //! What the guard's loop waits for.
 //!
 //! The loop names all its files anew in every turn, so that nothing can be forgotten. As long as they are the same, the
-//! kernel keeps the list (`epoll`): a turn then costs the same with one task as with a hundred. It is never changed there,
+//! kernel keeps the list (`epoll`): waiting then costs the same with one task as with a hundred. It is never changed there,
 //! but made anew from nothing: a closed file that a child still holds would stay in it for ever. Files that are heard with
 //! nearly every turn stay out of it.
 
@@ -16,7 +16,8 @@ use crate::kernel;
 /// Events that are taken from the kernel's list in one turn; the others are there in the next one.
 const EVENTS_A_TURN: usize = 64;
 
-/// Files, each with what it means to the loop. `S` must tell apart whatever may ever have the same number.
+/// Files, each with what it means to the loop. `S` must tell apart whatever may ever have the same number; who replaces a
+/// file under the same `S` begins with another `Watch`.
 #[derive(Debug)]
 pub(super) struct Watch<S> {
     /// What this turn waits for beside the list.
@@ -45,7 +46,7 @@ enum Kept {
     No,
     /// The kernel.
     ByKernel(Epoll),
-    /// Nobody: the kernel did not take it, for lack of descriptors or memory.
+    /// Nobody: the kernel did not take it, for lack of descriptors or memory, or because of a kind of file.
     Refused,
 }
 
@@ -77,13 +78,17 @@ impl<S: Copy + PartialEq> Watch<S> {
         }
     }
 
-    /// Waits until something is ready or the time is over; `None`: for ever.
-    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Ends the list of this turn. With many files that takes time, so what is waited for is reckoned afterwards.
+    pub(super) fn end(&mut self) {
         self.kept = match std::mem::replace(&mut self.kept, Kept::No) {
             _ if self.listed != self.former => Kept::No,
             Kept::No => self.hand_over().map_or(Kept::Refused, Kept::ByKernel),
             kept => kept,
         };
+    }
+
+    /// Waits until something is ready or the time is over; `None`: for ever.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         let pollfd = |fd, events| libc::pollfd { fd, events, revents: 0 };
         self.polled.clear();
         self.polled.extend(self.busy.iter().map(|entry| pollfd(entry.fd, entry.events)));
@@ -157,6 +162,7 @@ mod tests {
         for (file, source) in files {
             watch.add(*file, false, *source);
         }
+        watch.end();
         watch.wait(SOON).unwrap();
         (0..).map_while(|nth| watch.ready(nth)).collect()
     }
@@ -197,6 +203,7 @@ mod tests {
             if beside {
                 watch.add_busy(b.as_raw_fd(), 2);
             }
+            watch.end();
             watch.wait(SOON).unwrap();
             let ready: Vec<i32> = (0..).map_while(|nth| watch.ready(nth)).collect();
             assert_eq!(ready, if beside { vec![2, 1] } else { vec![1] });
@@ -235,6 +242,7 @@ mod tests {
             watch.add(a.as_raw_fd(), false, 1);
             // A regular file is always ready, and nothing for epoll.
             watch.add(file.as_raw_fd(), false, 2);
+            watch.end();
             watch.wait(SOON).unwrap();
             assert_eq!([watch.ready(0), watch.ready(1), watch.ready(2)], [Some(1), Some(2), None]);
         }

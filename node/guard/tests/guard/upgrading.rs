@@ -1,5 +1,6 @@
 //! Upgrades in place, crashes and successors.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::atomic::Ordering;
 
 use libtest_mimic::Trial;
@@ -24,6 +25,7 @@ pub fn trials() -> Vec<Trial> {
             false,
             a_binary_that_can_not_take_over_changes_nothing,
         ),
+        trial("a_binary_that_vanishes_after_its_trial", false, a_binary_that_vanishes_after_its_trial),
         trial("a_hangup_signal_upgrades", false, a_hangup_signal_upgrades),
         trial("a_successor_fences_the_session_of_a_crashed_guard", false, a_successor_fences),
         trial("a_second_guard_is_refused", false, a_second_guard_is_refused),
@@ -42,10 +44,15 @@ fn an_upgrade_keeps_tasks_lease_and_connections() -> TestResult {
     let order = host.order("free", 5, Binding::Free, shell("exec sleep 1000"));
     let free = host.start_task(order)?;
     let boot = host.prepare()?.guard_boot;
+    let open_files = |pid: i32| std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+    let files = open_files(host.pid());
     for _ in 0..5 {
         assert_eq!(host.call(Request::Reload { exe: own_exe() })?, Reply::Ok);
         assert_eq!(host.phase()?, LeasePhase::Valid);
     }
+    // The kernel's list of what it waits for is one that comes and goes.
+    let files_now = open_files(host.pid());
+    assert!(files > 0 && files_now <= files + 1, "{files} files were open, {files_now} are");
     assert_eq!(host.prepare()?.guard_boot, boot);
     let (before, sent) = (boottime_ns(), host.voter.heartbeats.load(Ordering::Relaxed));
     eventually("the task outlived the lease of before the upgrade", || {
@@ -77,14 +84,35 @@ fn a_binary_that_can_not_take_over_changes_nothing() -> TestResult {
     Ok(())
 }
 
+fn resumed(pid: i32) -> bool {
+    let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    arguments.contains("--resume")
+}
+
+/// The guard goes on as before, and hears signals as before.
+fn a_binary_that_vanishes_after_its_trial() -> TestResult {
+    let mut host = Host::start()?;
+    host.open_session()?;
+    let pid = host.start_stamping("db", "stamp")?;
+    let exe = host.path("vanishes");
+    for round in 0..2 {
+        std::fs::write(&exe, "#!/bin/sh\nrm \"$0\"\n")?;
+        std::fs::set_permissions(&exe, std::fs::Permissions::from_mode(0o755))?;
+        let result = host.call(Request::Reload { exe: exe.display().to_string() });
+        let gone = matches!(&result, Err(ClientError::Refused(refusal)) if refusal.to_string().contains("os error 2"));
+        assert!(gone, "{round}: {result:?}");
+    }
+    assert!(!resumed(host.pid()) && runs(pid));
+    assert_eq!(host.call(Request::Reload { exe: own_exe() })?, Reply::Ok);
+    assert_eq!(host.phase()?, LeasePhase::Valid);
+    signal(host.pid(), Signal::SIGTERM);
+    eventually("the guard ends", || (!runs(host.pid())).then_some(()))
+}
+
 fn a_hangup_signal_upgrades() -> TestResult {
     let mut host = Host::start()?;
     host.open_session()?;
     let pid = host.start_stamping("db", "stamp")?;
-    let resumed = |pid: i32| {
-        let arguments = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        arguments.contains("--resume")
-    };
     assert!(!resumed(host.pid()));
     signal(host.pid(), Signal::SIGHUP);
     eventually("the new binary runs", || resumed(host.pid()).then_some(()))?;

@@ -172,7 +172,7 @@ pub enum Verb {
         #[command(subcommand)]
         verb: RaftVerb,
     },
-    /// Look for what needs attention: quorum, leases, services, room for a lost host
+    /// Look for what needs attention: quorum, leases, certificates, services, invariants, room for a lost host
     #[command(after_help = "Exit status: 0 nothing, 2 something needs attention, 106 no quorum.
 
 Examples:

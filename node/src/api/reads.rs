@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use muster_core::check;
 use muster_core::id::NodeId;
 use muster_core::refusal::Refusal;
 use muster_core::state::State;
@@ -20,7 +21,8 @@ const ANSWERED_LATELY: Duration = Duration::from_secs(1);
 
 impl Api {
     pub(super) async fn status(&self, state: &State, stale: bool) -> v1::ClusterStatus {
-        let sight = self.sight(state, stale).await;
+        let mut sight = self.sight(state, stale).await;
+        sight.warnings.extend(broken_invariants(state));
         View::new(state, &sight).cluster()
     }
 
@@ -92,7 +94,37 @@ impl Api {
     }
 }
 
+/// How many broken invariants are named; one is enough to be told, and many say the same.
+const NAMED_VIOLATIONS: usize = 3;
+
+/// What should never be true of the state, and is: a fault of Muster.
+fn broken_invariants(state: &State) -> Vec<String> {
+    let found = check::violations(state);
+    let named = found.iter().take(NAMED_VIOLATIONS);
+    named
+        .map(|violation| format!("an invariant of the state is broken, please report it: {violation}"))
+        .collect()
+}
+
 /// All tokens that can still be used, by their ids.
 pub(super) fn tokens(state: &State) -> v1::ListTokensReply {
     v1::ListTokensReply { tokens: state.tokens.values().map(token_view).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use muster_core::id::Revision;
+
+    use super::*;
+
+    #[test]
+    fn a_broken_invariant_is_told_and_a_sound_state_is_not() {
+        let mut state = State::default();
+        assert_eq!(broken_invariants(&state), Vec::<String>::new());
+        state.topology = Revision(1);
+        let told = broken_invariants(&state);
+        let expected =
+            "an invariant of the state is broken, please report it: the topology: is newer than the state";
+        assert_eq!(told, [expected]);
+    }
 }

@@ -4,10 +4,11 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use libtest_mimic::Trial;
-use muster_tests::harness::{Cluster, HarnessError, processes, stamps, wait};
+use muster_tests::harness::{Cluster, HarnessError, Host, processes, stamps, wait};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
-use crate::scene::{FAILOVER_LIMIT, Scene};
+use crate::scene::{FAILOVER_LIMIT, START_TIMEOUT, Scene};
 use crate::stage::{Played, Stage};
 
 /// How long an agent stays away: several leases.
@@ -22,6 +23,7 @@ pub fn trials(stage: &Stage) -> Vec<Trial> {
         stage.shared("guard::killed", kill_guard),
         stage.shared("guard::executes_itself_anew", reload_guard),
         stage.shared("task::dies", kill_task),
+        stage.shared("task::forks_without_end", fork_without_end),
     ]
 }
 
@@ -160,6 +162,59 @@ fn kill_task(cluster: &mut Cluster) -> Played {
             "it was restarted on {} and not on {}",
             new.node, old.node
         )));
+    }
+    scene.close()
+}
+
+/// A task that forks as fast as its limit lets it costs its neighbour nothing, and none of its processes outlives its
+/// guard or its service.
+fn fork_without_end(cluster: &mut Cluster) -> Played {
+    const BOMB: &str = "[[service]]\nname = \"bomb\"\nmode = \"exclusive\"\nstop_timeout = \"1s\"\n[[service.task]]\n\
+                        name = \"bomb\"\n[service.task.exec]\nuser = \"nobody\"\nlimits = { processes = 40 }\n\
+                        command = [\"/bin/bash\", \"-c\", \"bomb() { bomb | bomb & }; bomb; exec sleep infinity\"]\n";
+    /// Of the 40: some are always between a fork and their end.
+    const MANY: usize = 20;
+    let scene = Scene::open(cluster, "beside-a-bomb")?;
+    let run = scene.run()?;
+    scene.cluster.api().apply(BOMB)?;
+    let bombs = |cluster: &Cluster, host: &str| -> Result<usize, HarnessError> {
+        let namespaces = cluster.hosts().iter().filter(|known| known.name() == host).map(Host::namespace);
+        let inside: Result<Vec<_>, _> = namespaces.map(processes::inside).collect();
+        let is_bomb = |pid: &Pid| processes::environment(*pid, "MUSTER_SERVICE").as_deref() == Some("bomb");
+        Ok(inside?.iter().flatten().filter(|pid| is_bomb(pid)).count())
+    };
+    let goes_off = |cluster: &Cluster, hosts: &[String]| {
+        wait::until(START_TIMEOUT, "the bomb to go off", || {
+            let counts: Result<Vec<usize>, HarnessError> =
+                hosts.iter().map(|host| bombs(cluster, host)).collect();
+            let counts = counts.map_err(|error| error.to_string())?;
+            if counts.iter().any(|count| *count >= MANY) {
+                Ok(())
+            } else {
+                Err(format!("processes: {counts:?}"))
+            }
+        })
+    };
+    let everywhere = scene.cluster.others(&[]);
+    goes_off(scene.cluster, &everywhere)?;
+    if bombs(scene.cluster, &run.node)? == 0 {
+        scene.cluster.api().move_service("bomb", &run.node, false)?;
+        goes_off(scene.cluster, std::slice::from_ref(&run.node))?;
+    }
+    wait::pass(AWAY);
+    scene.cluster.stamps().untouched("beside-a-bomb", &run)?;
+    scene.cluster.host(&run.node)?.kill_guard()?;
+    scene.moved(&run, "guard of a bomb killed", FAILOVER_LIMIT)?;
+    scene.cluster.whole()?;
+    goes_off(scene.cluster, &everywhere)?;
+    scene.cluster.api().remove_service("bomb")?;
+    for host in &everywhere {
+        let left = bombs(scene.cluster, host)?;
+        if left != 0 {
+            return Err(HarnessError::broken(format!(
+                "{left} processes of a service that is gone live on {host}"
+            )));
+        }
     }
     scene.close()
 }

@@ -9,7 +9,7 @@ use crate::harness::{Cluster, HarnessError, wait};
 use crate::sim::rng::Rng;
 
 /// What is left of one processor for a starved host.
-const STARVED_PERCENT: u64 = 5;
+const STARVED_PERCENT: u64 = 3;
 /// Too little for an agent to start in.
 const MEMORY_BYTES: u64 = 4 << 20;
 /// How long its process may take to be there.
@@ -19,7 +19,7 @@ const DESCRIPTORS: &str = "--nofile=40:40";
 /// Processes that compute without end, on two processors.
 const HOGS: usize = 8;
 
-/// A whole host gets 5 % of a processor.
+/// A whole host gets 3 % of a processor, about twice what it needs when nothing happens.
 pub struct ProcessorStarved;
 
 impl Fault for ProcessorStarved {

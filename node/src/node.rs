@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, NodeName};
+use muster_core::id::{BootId, ClusterId, Incarnation, NodeId, NodeName, SessionId};
 use muster_core::lease::voter::VoterIdentity;
 use muster_core::time::Timing;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -297,19 +297,8 @@ impl Parts {
             (ground.heartbeats)(self.acks.clone(), fenced_tx.clone()).map_err(NodeError::Thread)?;
         let options = self.agent_options(ground.guard, &peers);
         let agent = agent::start(options, state.clone(), Arc::new(proposer.clone()));
-        tasks.spawn(controller::run(
-            controller::Options {
-                me,
-                raft: self.raft.clone(),
-                proposer: proposer.clone(),
-                peers: peers.clone(),
-                acks: self.acks.clone(),
-                state: state.clone(),
-                fenced,
-                healths,
-            },
-            running.clone(),
-        ));
+        let controller = self.controller_options(&proposer, &peers, fenced, healths);
+        tasks.spawn(controller::run(controller, running.clone()));
         let (is_in_touch, in_touch) = watch::channel(false);
         let handles = Handles {
             me,
@@ -431,6 +420,25 @@ impl Parts {
                     _done = duties::hand_over_authority(&store, &proposer, state) => {}
                 }
             });
+        }
+    }
+
+    fn controller_options(
+        &self,
+        proposer: &Proposer,
+        peers: &Peers,
+        fenced: mpsc::Receiver<SessionId>,
+        healths: watch::Sender<Healths>,
+    ) -> controller::Options {
+        controller::Options {
+            me: self.origin.me,
+            raft: self.raft.clone(),
+            proposer: proposer.clone(),
+            peers: peers.clone(),
+            acks: self.acks.clone(),
+            state: self.published.state.clone(),
+            fenced,
+            healths,
         }
     }
 

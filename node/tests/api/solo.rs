@@ -138,22 +138,20 @@ impl Solo {
         let live = Live::new(credentials(&authority, Subject::Node(ME), 1)).unwrap();
         let (rejections, recorder) = (Rejections::default(), Recorder::default());
         let history = History::open(&directory.path().join("history"));
-        let identity =
-            VoterIdentity { cluster: CLUSTER, incarnation: Incarnation(1), node: ME, boot: BootId(11) };
-        let acks = Acks::new(identity);
+        let (cluster, incarnation, boot) = (CLUSTER, Incarnation(1), BootId(11));
+        let acks = Acks::new(VoterIdentity { cluster, incarnation, node: ME, boot });
         let (replica, published) = NodeReplica::new(acks.clone(), history.clone());
-        let raft_options = raft_options(directory.path(), &live, &acks, replica);
-        let (raft, service) = raft::start(raft_options).await.unwrap();
-        let peers = Peers::new(published.state.clone(), Arc::new(SecureDial(live.clone())));
-        let office = Office::new(ME, raft.clone(), published.state.clone());
-        let proposer =
-            Proposer::new(ME, "n1", raft.clone(), office.clone(), peers.clone(), published.state.clone());
+        let (raft, service) =
+            raft::start(raft_options(directory.path(), &live, &acks, replica)).await.unwrap();
+        let state = published.state.clone();
+        let peers = Peers::new(state.clone(), Arc::new(SecureDial(live.clone())));
+        let office = Office::new(ME, raft.clone(), state.clone());
+        let proposer = Proposer::new(ME, "n1", raft.clone(), office.clone(), peers.clone(), state.clone());
         let keyring = Keyring::open(directory.path()).unwrap();
-        let options = agent_options(directory.path(), &keyring, &published.state, &peers);
-        let agent = agent::start(options, published.state.clone(), Arc::new(proposer.clone()));
+        let options = agent_options(directory.path(), &keyring, &state, &peers);
+        let agent = agent::start(options, state.clone(), Arc::new(proposer.clone()));
         let (fenced, fenced_receiver) = mpsc::channel(1);
         let (healths, healths_receiver) = watch::channel(Healths::default());
-        let state = published.state.clone();
         let handles = Handles {
             gate: Gate::new(ME, state.clone(), rejections.clone(), recorder.clone()),
             joins: JoinRate::default(),
@@ -182,8 +180,7 @@ impl Solo {
         servers.spawn(keeper(&handles).run(stop.clone()));
         let entrance = Entrance::new(live, state, rejections.clone());
         let secured = entrance.open(vec![(listener, Door::Any)], &stop);
-        let socket = directory.path().join("api.sock");
-        let unix = tokio::net::UnixListener::bind(&socket).unwrap();
+        let unix = tokio::net::UnixListener::bind(directory.path().join("api.sock")).unwrap();
         servers.spawn(api::serve(handles.clone(), secured, Some(unix), service, stop.clone()));
         servers.spawn(http::serve(handles.clone(), vec![http_listener], stop.clone()));
         let solo = Self {

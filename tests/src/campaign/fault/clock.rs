@@ -88,8 +88,9 @@ fn under(
     let name = name.to_owned();
     let heal = Box::new(move |cluster: &mut Cluster| {
         let host = cluster.host(&name)?;
-        // The other fault of the round may have ended that agent, and its healing begun another.
-        let is_another = !host.has_agent() || host.agent_pid().is_some_and(|agent| Some(agent) != begun);
+        // The other fault of the round may have ended that agent with its host. An agent that ends by itself is not told
+        // from that here.
+        let is_another = host.agent_pid() != begun;
         let is_faked = host.agent_pid().is_some_and(|agent| {
             std::fs::read_to_string(format!("/proc/{agent}/maps")).is_ok_and(|maps| maps.contains("faketime"))
         });

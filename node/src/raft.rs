@@ -13,6 +13,7 @@ mod conformance;
 mod contact;
 mod error;
 mod handle;
+mod heartbeats;
 mod log_store;
 pub mod network;
 mod replica;
@@ -204,7 +205,7 @@ fn config(options: &Options) -> Result<Config, StartError> {
         heartbeat_interval: heartbeat_ms,
         // A follower that has just answered an append needs no heartbeat; an idle one gets every one of them.
         // Where the election follows the heartbeat closely, every one is sent: one that was passed over goes out up to half
-        // a heartbeat and a tick of openraft (13/64 of a heartbeat) late.
+        // a heartbeat late, and openraft, which knows nothing of `heartbeats`, asks for room for a tick (13/64 of a heartbeat) as well.
         heartbeat_min_interval: Some(if heartbeat_ms * 7 / 4 < election_min_ms {
             heartbeat_ms / 2
         } else {

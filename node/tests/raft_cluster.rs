@@ -80,6 +80,23 @@ async fn the_leadership_moves_on_request_and_when_the_leader_is_gone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_led_before_is_elected_again() {
+    let directories = directories();
+    let mut nodes = three(&directories, 10_000).await;
+    for successor in [2, 3] {
+        let leads = |node: &&Node| node.raft.status().role == Role::Leader;
+        let position = nodes.iter().find(leads).unwrap().raft.status().applied;
+        until("all have caught up", || nodes.iter().all(|node| node.raft.status().applied >= position)).await;
+        nodes.iter().find(leads).unwrap().raft.transfer_leader(successor).await.unwrap();
+        until("the successor leads", || nodes.iter().any(|node| leads(&node) && node.raft.id() == successor))
+            .await;
+    }
+    // Both others have led, so their ticks were off for a time.
+    nodes.remove(2).vanish().await;
+    until("another node leads", || nodes.iter().any(|node| node.raft.status().role == Role::Leader)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lone_follower_stops_naming_its_leader() {
     let directories = directories();
     let mut nodes = three(&directories, 10_000).await;

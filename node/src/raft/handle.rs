@@ -11,16 +11,18 @@ use openraft::errors::{InitializeError, LinearizableReadError, RaftError};
 use openraft::metrics::RaftServerMetrics;
 use openraft::{ChangeMembers, ReadPolicy};
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::MAX_COMMAND_BYTES;
 use super::contact::Contact;
 use super::error::{ChangeError, ProposeError, ReadError, Refusal, change_error, propose_error};
+use super::heartbeats::send_while_leading;
 use super::state_machine::StateMachine;
 use super::status::{Leadership, RaftStatus, Role};
 use super::types::{Applied, Payload, Peer, TypeConfig};
 use crate::storage::log::EntryLog;
 
-type OpenRaft = openraft::Raft<TypeConfig, StateMachine>;
+pub(super) type OpenRaft = openraft::Raft<TypeConfig, StateMachine>;
 type ServerMetrics = openraft::type_config::alias::WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>;
 
 /// How long a proposal may take; without a quorum it would wait for ever.
@@ -38,6 +40,8 @@ pub struct RaftHandle {
     log: Arc<dyn EntryLog>,
     contact: Arc<Contact>,
     election_max: Duration,
+    /// Ends with the last handle: the task must not keep Raft alive.
+    _heartbeats: Arc<AbortOnDropHandle<()>>,
 }
 
 impl RaftHandle {
@@ -49,7 +53,11 @@ impl RaftHandle {
         timing: &Timing,
     ) -> Self {
         let election_max = Duration::from_millis(u64::from(timing.raft_election_max_ms));
-        Self { id, raft, log, contact, election_max }
+        let period = Duration::from_millis(u64::from(timing.raft_heartbeat_ms));
+        let leadership = LeadershipWatch { metrics: raft.server_metrics() };
+        let heartbeats = tokio::spawn(send_while_leading(raft.clone(), leadership, period));
+        let heartbeats = Arc::new(AbortOnDropHandle::new(heartbeats));
+        Self { id, raft, log, contact, election_max, _heartbeats: heartbeats }
     }
 
     /// This node.

@@ -78,12 +78,12 @@ impl Api {
 struct Hosts {
     /// Where its instances are now, and where those without a place failed last.
     placed: BTreeSet<NodeId>,
-    /// Where others may have been: all hosts that are alive.
+    /// Where others may have been: all hosts that are alive, and this one, whose own session may not be applied here yet.
     alive: BTreeSet<NodeId>,
 }
 
 impl Hosts {
-    fn of(state: &State, service: &ServiceName, index: Option<u64>) -> Self {
+    fn of(state: &State, me: NodeId, service: &ServiceName, index: Option<u64>) -> Self {
         let mut placed = BTreeSet::new();
         for (id, slot) in state.slots_of(service) {
             if index.is_some_and(|wanted| wanted != id.index) {
@@ -92,7 +92,8 @@ impl Hosts {
             placed.extend(slot.placements.iter().map(|p| p.node));
             placed.extend(slot.failures.iter().map(|f| f.node).filter(|_| slot.placements.is_empty()));
         }
-        Self { placed, alive: state.sessions.values().map(|session| session.node).collect() }
+        let alive = state.sessions.values().map(|session| session.node).chain([me]).collect();
+        Self { placed, alive }
     }
 }
 
@@ -125,7 +126,7 @@ impl Reader {
         // failover, when nothing is placed, what was written long ago.
         let begins = self.request.after.is_empty() && !self.request.local_only;
         let state = states.borrow().clone();
-        let Hosts { placed, .. } = Hosts::of(&state, &self.service, self.request.index);
+        let Hosts { placed, .. } = Hosts::of(&state, self.handles.me, &self.service, self.request.index);
         self.request.all_hosts |= begins && placed.is_empty();
         if self.request.follow { self.follow(&mut states).await } else { self.read(&state).await }
     }
@@ -187,7 +188,7 @@ impl Reader {
         if self.request.local_only {
             return [self.handles.me].into();
         }
-        let Hosts { placed, alive } = Hosts::of(state, &self.service, self.request.index);
+        let Hosts { placed, alive } = Hosts::of(state, self.handles.me, &self.service, self.request.index);
         let asks_all = self.request.follow || self.request.all_hosts;
         if asks_all { placed.union(&alive).copied().collect() } else { placed }
     }
@@ -298,4 +299,17 @@ fn position_here(at: &v1::LogPosition) -> Option<((u64, TaskName), Position)> {
     let is_known = at.file != 0;
     is_known
         .then_some(((index, TaskName::new(&at.task).ok()?), Position { file: at.file, offset: at.offset }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_that_has_just_started_reads_its_own_files_too() {
+        let service = ServiceName::new("talker").unwrap();
+        let hosts = Hosts::of(&State::default(), NodeId(1), &service, None);
+        assert_eq!(hosts.alive, BTreeSet::from([NodeId(1)]), "its session is not applied here yet");
+        assert!(hosts.placed.is_empty());
+    }
 }

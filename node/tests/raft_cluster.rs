@@ -84,16 +84,16 @@ async fn who_led_before_is_elected_again() {
     let directories = directories();
     let mut nodes = three(&directories, 10_000).await;
     for successor in [2, 3] {
-        let leads = |node: &&Node| node.raft.status().role == Role::Leader;
-        let position = nodes.iter().find(leads).unwrap().raft.status().applied;
+        let old = &nodes[leader(&nodes).await].raft;
+        let position = old.status().applied;
         until("all have caught up", || nodes.iter().all(|node| node.raft.status().applied >= position)).await;
-        nodes.iter().find(leads).unwrap().raft.transfer_leader(successor).await.unwrap();
-        until("the successor leads", || nodes.iter().any(|node| leads(&node) && node.raft.id() == successor))
-            .await;
+        old.transfer_leader(successor).await.unwrap();
+        let leads = |node: &Node| node.raft.id() == successor && node.raft.status().role == Role::Leader;
+        until("the successor leads", || nodes.iter().any(leads)).await;
     }
     // Both others have led, so their ticks were off for a time.
     nodes.remove(2).vanish().await;
-    until("another node leads", || nodes.iter().any(|node| node.raft.status().role == Role::Leader)).await;
+    leader(&nodes).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -251,6 +251,7 @@ impl Cluster for Api {
     }
 
     async fn logs(&self, request: Request<v1::LogsRequest>) -> Answered<Self::LogsStream> {
-        self.logs_here(request.into_inner()).map(Response::new)
+        let (caller, q) = (Caller::of(&request), request.into_inner());
+        self.logs_here(&caller, q).await.map(Response::new)
     }
 }

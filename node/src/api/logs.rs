@@ -3,13 +3,16 @@
 //! Whoever follows hears all hosts from the beginning, so that nothing of an instance that moves is missed: each host
 //! tells the past only of what is placed there, and from then on whatever is written. A host whose agent was away is gone
 //! on with behind the last line that was told of each task.
+//!
+//! Where to ask is read from this node's copy of the state, once that is as new as the leader's; without a leader, from
+//! what it has: output can be read as long as its host answers.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt;
-use muster_core::id::{NodeId, ServiceName, SlotId, TaskName};
+use muster_core::id::{NodeId, Revision, ServiceName, SlotId, TaskName};
 use muster_core::refusal::Refusal;
 use muster_core::state::State;
 use muster_core::state::slot::Slot;
@@ -20,15 +23,19 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Status};
 
-use super::status::ApiError;
+use super::caller::Caller;
+use super::route::{Answer, Client, Kind};
+use super::status::{ApiError, is_without_leader};
 use super::{Answers, Api, convert};
 use crate::agent::logs::{LogQuery, Past, Position};
 use crate::handles::Handles;
 
 /// How many lines wait for a slow reader.
 const LINES_AHEAD: usize = 256;
-/// How long another agent may take to begin.
+/// How long another agent may take to begin, and the leader to answer.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long this node may take to apply what the leader has: one that has just started needs a heartbeat or two.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// A host that could not be followed is tried again this often.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// What a service wrote last is on its way for so long when it is forgotten already.
@@ -38,10 +45,17 @@ type Lines = mpsc::Sender<Result<v1::LogLine, Status>>;
 
 impl Api {
     /// The logs of a service's instances, from all hosts that have or had them last, merged as they come.
-    pub(super) fn logs_here(&self, request: v1::LogsRequest) -> Result<Answers<v1::LogLine>, Status> {
+    pub(super) async fn logs_here(
+        &self,
+        caller: &Caller,
+        request: v1::LogsRequest,
+    ) -> Result<Answers<v1::LogLine>, Status> {
         let place = self.stream_place()?;
-        let state = self.state();
         let service = convert::service_name(&request.service)?;
+        if !request.local_only {
+            self.learn_of(caller, &service).await?;
+        }
+        let state = self.state();
         if !state.services.contains_key(&service) {
             return Err(ApiError::from(Refusal::NoSuchService(service)).into());
         }
@@ -72,14 +86,48 @@ impl Api {
         });
         Ok(Box::pin(ReceiverStream::new(lines)))
     }
+
+    /// Waits until this node's state holds what the leader knows of the service. Without a leader, what is known here of
+    /// it must do.
+    async fn learn_of(&self, caller: &Caller, service: &ServiceName) -> Result<(), Status> {
+        let caller = Caller { timeout: caller.timeout.min(ASK_TIMEOUT), ..caller.clone() };
+        let asked = v1::ListServicesRequest { names: vec![service.to_string()], stale: false };
+        let call = |mut c: Client, r| async move { c.list_services(r).await };
+        match self.at_leader(&caller, Kind::Read { stale: false }, &asked, call).await {
+            Ok(Answer::Here(_)) => Ok(()),
+            Ok(Answer::There(reply)) => {
+                let mut states = self.handles.published.state.clone();
+                let revision = Revision(reply.into_inner().revision);
+                Ok(until_applied(&mut states, revision, &self.handles.name).await?)
+            }
+            Err(status) if is_without_leader(&status) && self.state().services.contains_key(service) => {
+                tracing::info!(%service, error = %status.message(), "its logs are read from where it is known to be");
+                Ok(())
+            }
+            Err(status) => Err(status),
+        }
+    }
+}
+
+/// Waits until this node, `name`, has applied a revision that the leader has.
+async fn until_applied(
+    states: &mut watch::Receiver<Arc<State>>,
+    revision: Revision,
+    name: &str,
+) -> Result<(), ApiError> {
+    let applied = states.wait_for(|state| state.revision >= revision);
+    match tokio::time::timeout(APPLY_TIMEOUT, applied).await {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ApiError::TimedOut(format!("{name} to catch up with the leader"))),
+    }
 }
 
 /// Where a service's output may be.
 struct Hosts {
     /// Where its instances are now, and where those without a place failed last.
     placed: BTreeSet<NodeId>,
-    /// Where others may have been: all hosts that are alive, and this one, whose own session may not be applied here yet.
-    alive: BTreeSet<NodeId>,
+    /// Where others may have been: whoever can be asked, which is this host, and those with a session.
+    askable: BTreeSet<NodeId>,
 }
 
 impl Hosts {
@@ -92,8 +140,8 @@ impl Hosts {
             placed.extend(slot.placements.iter().map(|p| p.node));
             placed.extend(slot.failures.iter().map(|f| f.node).filter(|_| slot.placements.is_empty()));
         }
-        let alive = state.sessions.values().map(|session| session.node).chain([me]).collect();
-        Self { placed, alive }
+        let askable = state.sessions.values().map(|session| session.node).chain([me]).collect();
+        Self { placed, askable }
     }
 }
 
@@ -188,9 +236,9 @@ impl Reader {
         if self.request.local_only {
             return [self.handles.me].into();
         }
-        let Hosts { placed, alive } = Hosts::of(state, self.handles.me, &self.service, self.request.index);
+        let Hosts { placed, askable } = Hosts::of(state, self.handles.me, &self.service, self.request.index);
         let asks_all = self.request.follow || self.request.all_hosts;
-        if asks_all { placed.union(&alive).copied().collect() } else { placed }
+        if asks_all { placed.union(&askable).copied().collect() } else { placed }
     }
 
     /// Begins to read from a host, or goes on with it.
@@ -305,11 +353,29 @@ fn position_here(at: &v1::LogPosition) -> Option<((u64, TaskName), Position)> {
 mod tests {
     use super::*;
 
+    fn at(revision: u64) -> Arc<State> {
+        Arc::new(State { revision: Revision(revision), ..State::default() })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_leader_has_is_waited_for_and_not_for_ever() {
+        let (publish, mut states) = watch::channel(at(6));
+        let error = until_applied(&mut states, Revision(7), "n1").await.unwrap_err();
+        assert_eq!(error.to_string(), "timed out waiting for n1 to catch up with the leader");
+
+        let mut later = states.clone();
+        let waiting = tokio::spawn(async move { until_applied(&mut later, Revision(7), "n1").await });
+        tokio::time::sleep(APPLY_TIMEOUT / 2).await;
+        assert!(!waiting.is_finished());
+        publish.send_replace(at(8));
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+    }
+
     #[test]
     fn an_agent_that_has_just_started_reads_its_own_files_too() {
         let service = ServiceName::new("talker").unwrap();
         let hosts = Hosts::of(&State::default(), NodeId(1), &service, None);
-        assert_eq!(hosts.alive, BTreeSet::from([NodeId(1)]), "its session is not applied here yet");
+        assert_eq!(hosts.askable, BTreeSet::from([NodeId(1)]), "it may have no session yet");
         assert!(hosts.placed.is_empty());
     }
 }

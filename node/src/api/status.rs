@@ -19,6 +19,9 @@ pub const LEADER_KEY: &str = "muster-leader";
 /// The metadata key of a refusal that stands in the log, so that nobody records it again.
 pub const JUDGED_KEY: &str = "muster-judged";
 
+const NO_LEADER: &str = "MU2001";
+const NO_QUORUM: &str = "MU2002";
+
 /// Why a call was not answered, beyond what the replicated state refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
@@ -202,8 +205,8 @@ impl ApiError {
     pub fn code(&self) -> &str {
         match self {
             Self::Refused(refusal) | Self::Judged(refusal) => refusal.code(),
-            Self::NoLeader(_) => "MU2001",
-            Self::NoQuorum { .. } => "MU2002",
+            Self::NoLeader(_) => NO_LEADER,
+            Self::NoQuorum { .. } => NO_QUORUM,
             Self::Invalid(_) => "MU2003",
             Self::OtherCluster(_) => "MU2004",
             Self::NotLeader { .. } => "MU2005",
@@ -347,6 +350,12 @@ pub(super) fn is_ours(status: &Status) -> bool {
     status.metadata().contains_key(CODE_KEY)
 }
 
+/// Whether nobody could be found who leads and has a quorum.
+pub(super) fn is_without_leader(status: &Status) -> bool {
+    let code = status.metadata().get(CODE_KEY);
+    [NO_LEADER, NO_QUORUM].into_iter().any(|none| code.is_some_and(|code| code == none))
+}
+
 #[cfg(test)]
 mod tests {
     use muster_core::time::Timing;
@@ -382,6 +391,9 @@ mod tests {
         assert_eq!(status.message(), "no quorum: 1 of 3 voters reachable from n1");
         let none = Status::from(ApiError::NoLeader("an election is under way".into()));
         assert_eq!((none.code(), meta(&none, EXIT_KEY)), (Code::Unavailable, "75".into()));
+        assert!(is_without_leader(&status) && is_without_leader(&none));
+        let node = Status::from(ApiError::Unreachable { node: "n1".into(), why: "no answer".into() });
+        assert!(!is_without_leader(&node) && !is_without_leader(&Status::unavailable("connect")));
     }
 
     #[test]

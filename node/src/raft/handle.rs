@@ -54,7 +54,7 @@ impl RaftHandle {
     ) -> Self {
         let election_max = Duration::from_millis(u64::from(timing.raft_election_max_ms));
         let period = Duration::from_millis(u64::from(timing.raft_heartbeat_ms));
-        let leadership = LeadershipWatch { metrics: raft.server_metrics() };
+        let leadership = LeadershipWatch::of(&raft);
         let heartbeats = tokio::spawn(send_while_leading(raft.clone(), leadership, period));
         let heartbeats = Arc::new(AbortOnDropHandle::new(heartbeats));
         Self { id, raft, log, contact, election_max, _heartbeats: heartbeats }
@@ -252,7 +252,7 @@ impl RaftHandle {
     /// leader even when nothing is heard of it any more; [`Self::status`] doesn't.
     #[must_use]
     pub fn leadership(&self) -> LeadershipWatch {
-        LeadershipWatch { metrics: self.raft.server_metrics() }
+        LeadershipWatch::of(&self.raft)
     }
 
     /// Waits until Raft stops, and says why. Unless the agent is ending anyway it must end now: after a
@@ -289,6 +289,10 @@ pub struct LeadershipWatch {
 }
 
 impl LeadershipWatch {
+    fn of(raft: &OpenRaft) -> Self {
+        Self { metrics: raft.server_metrics() }
+    }
+
     /// Who leads now, as this node knows it.
     #[must_use]
     pub fn now(&self) -> Leadership {

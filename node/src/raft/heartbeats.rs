@@ -18,11 +18,10 @@ use super::{LeadershipWatch, Role};
 pub(super) async fn send_while_leading(raft: OpenRaft, mut leadership: LeadershipWatch, period: Duration) {
     loop {
         if leadership.now().role == Role::Leader {
-            let without_ticks = WithoutTicks::begin(&raft);
+            let _without_ticks = WithoutTicks::begin(&raft);
             if !lead(&raft, &mut leadership, period).await {
                 return;
             }
-            drop(without_ticks);
         } else if leadership.changed().await.is_none() {
             return;
         }

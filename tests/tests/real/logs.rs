@@ -19,7 +19,11 @@ const TALKER: &str = "[[service]]\nname = \"talker\"\n[[service.task]]\nname = \
 const ASKED: &str = "n1";
 
 pub fn trials(stage: &Stage) -> Vec<Trial> {
-    vec![stage.shared("logs::output_is_followed_wherever_the_service_runs", followed)]
+    vec![
+        stage.shared("logs::output_is_followed_wherever_the_service_runs", followed),
+        stage.shared("logs::an_agent_that_was_away_asks_the_leader", known_at_once),
+        stage.own("logs::output_is_read_without_a_quorum", 3, without_a_quorum),
+    ]
 }
 
 fn followed(cluster: &mut Cluster) -> Played {
@@ -68,6 +72,43 @@ fn followed(cluster: &mut Cluster) -> Played {
         other => Err(format!("{other:?}")),
     })?;
     sees(&log, &[&first, &second, &third])
+}
+
+/// An agent that was away asks the leader, rather than its own old copy.
+fn known_at_once(cluster: &mut Cluster) -> Played {
+    let elsewhere = format!("{TALKER}[service.placement]\nrequire = [\"zone in (n2, n3)\"]\n");
+    cluster.host(ASKED)?.stop_agent()?;
+    cluster.api().apply(&elsewhere)?;
+    place(cluster, None)?;
+    cluster.host(ASKED)?.start()?;
+    answered(cluster, 0)?;
+    cluster.host(ASKED)?.stop_agent()?;
+    cluster.api().remove_service("talker")?;
+    cluster.host(ASKED)?.start()?;
+    answered(cluster, 105)?;
+    cluster.whole()
+}
+
+/// The first answer of the asked agent once it listens and has heard of a leader.
+fn answered(cluster: &mut Cluster, status: i32) -> Played {
+    const NOT_YET: [i32; 2] = [69, 75];
+    let host = cluster.host(ASKED)?;
+    let first = wait::until(START_TIMEOUT, "the agent that was away to answer", || {
+        let said = host.musterctl(&["service", "logs", "talker"]).map_err(|e| e.to_string())?;
+        if NOT_YET.contains(&said.status) { Err(said.text()) } else { Ok(said) }
+    })?;
+    says(&first, status, &["talker"])
+}
+
+/// What is left of the cluster tells what it knows.
+fn without_a_quorum(cluster: &mut Cluster) -> Played {
+    cluster.form()?;
+    cluster.api().apply(TALKER)?;
+    let left = place(cluster, None)?;
+    for host in cluster.others(&[&left]) {
+        cluster.host(&host)?.crash()?;
+    }
+    says(&cluster.musterctl(&["service", "logs", "talker"])?, 0, &[&begins_on(&left)])
 }
 
 /// Does not outlive the case.

@@ -9,6 +9,7 @@
 //! One task owns everything here. Calls to other agents and proposals run in tasks of their own and report back
 //! through one bounded channel, so that a dead peer holds nothing up.
 
+mod agents;
 mod close_round;
 mod members;
 mod placing;
@@ -79,6 +80,7 @@ enum Proposed {
     Close(SessionId),
     Fenced(SessionId),
     Reopen(SessionId),
+    Agent(SessionId),
     Plan,
 }
 
@@ -105,6 +107,7 @@ struct Leading {
     members_checked: Option<tokio::time::Instant>,
     fenced_at: BTreeMap<SessionId, tokio::time::Instant>,
     released: BTreeSet<SessionId>,
+    noted_at: BTreeMap<SessionId, tokio::time::Instant>,
     handed_over: Option<tokio::time::Instant>,
     /// Why nothing could be proposed lately: told once, not with every try.
     obstacle: Option<String>,
@@ -249,6 +252,7 @@ impl Leading {
             members_in_flight: false,
             members_checked: None,
             fenced_at: BTreeMap::new(),
+            noted_at: BTreeMap::new(),
             released: BTreeSet::new(),
             handed_over: None,
             obstacle: None,
@@ -292,7 +296,8 @@ impl Leading {
             Proposed::Fenced(session) => {
                 self.fenced_at.remove(session);
             }
-            Proposed::Close(_) | Proposed::Reopen(_) => {}
+            // Asked for again at its own pace.
+            Proposed::Close(_) | Proposed::Reopen(_) | Proposed::Agent(_) => {}
         }
     }
 }

@@ -42,8 +42,8 @@ impl From<pb::Event> for Event {
 impl View for Event {
     fn table(&self, screen: &Screen) -> String {
         let paint = match self.kind.as_str() {
-            "NodeLost" | "InstanceLost" | "InstanceFailed" | "PlanRefused" => Paint::Bad,
-            "NodeAlive" | "InstanceRunning" => Paint::Good,
+            "NodeLost" | "AgentGone" | "InstanceLost" | "InstanceFailed" | "PlanRefused" => Paint::Bad,
+            "NodeAlive" | "AgentBack" | "InstanceRunning" => Paint::Good,
             _ => Paint::Plain,
         };
         let time = Paint::Dim.on(&self.time, screen);

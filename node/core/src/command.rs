@@ -52,6 +52,8 @@ pub enum Command {
     Fenced { session: SessionId, plan: Plan },
     /// Takes a node back that a minority gave up by mistake (R9).
     Reopen { session: SessionId, to: Reopens },
+    /// The leader has heard that the agent of a session's host is gone while its guard goes on, or is back.
+    NoteAgent { session: SessionId, gone: bool },
 
     /// Placements and revocations as the scheduler planned them.
     ApplyPlan(Plan),

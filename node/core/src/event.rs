@@ -59,6 +59,10 @@ event_kinds! {
     NodeLost,
     /// A node that a minority gave up was taken back.
     NodeTakenBack,
+    /// A node's agent is gone while its guard goes on.
+    AgentGone,
+    /// A node's agent is there again.
+    AgentBack,
     /// An agent described its host anew, or an operator changed the node.
     NodeChanged,
     /// A node is to be emptied.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "tests; functions beside the tests are not exempted")]
 
+#[path = "core/agents.rs"]
+mod agents;
 #[path = "core/apply.rs"]
 mod apply;
 #[path = "core/audit.rs"]

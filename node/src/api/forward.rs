@@ -61,6 +61,7 @@ fn speaker(command: &Command) -> Speaker {
         | Command::CloseSession(_)
         | Command::Fenced { .. }
         | Command::Reopen { .. }
+        | Command::NoteAgent { .. }
         | Command::ApplyPlan(_) => Speaker::Leader,
     }
 }

@@ -1,15 +1,13 @@
 //! The close round (LEASES.md R5, R7, R9): asks voters for ages and promises, and proposes what follows.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use muster_core::command::{CloseSession, Command, Role};
-use muster_core::detector::{Request, SessionHealth};
+use muster_core::command::{CloseSession, Command};
+use muster_core::detector::Request;
 use muster_core::id::{BootId, NodeId, SessionId};
 use muster_core::lease::voter::{AgeReport, AgeReports, CloseRequest, Promise, Refusal};
 use muster_core::state::State;
-use muster_core::state::node::{LostCause, Node};
 use muster_core::time::HostInstant;
 use muster_proto::v1;
 
@@ -22,10 +20,6 @@ use crate::peers::sender;
 const ASK_TIMEOUT: Duration = Duration::from_millis(400);
 /// How long a voter may wait for a session's age to reach W before it refuses.
 const PROMISE_WAIT_MS: u32 = 60;
-/// An agent that has been gone for so long may have its services moved away (LEASES.md, 'Agent gone').
-pub(super) const AGENT_GRACE: Duration = Duration::from_secs(60);
-/// An agent that has been gone for so long is not counted on.
-const AGENT_MISSED: Duration = Duration::from_secs(1);
 
 /// What a voter answered.
 pub(super) enum VoterAnswer {
@@ -164,33 +158,9 @@ impl Controller {
         let at = clock::host_now();
         let health = |e: &SessionId| leading.detector.health(at, *e).map(|h| (*e, h));
         let healths: Healths = Arc::new(state.sessions.keys().filter_map(health).collect());
-        leading.released = to_release(state, &healths);
+        self.look_after_agents(leading, state, &healths);
         self.healths.send_replace(healths);
     }
-}
-
-/// The sessions whose hosts are asked to let go: their agents have been gone for long, and another host, with an
-/// agent, can take over. When more than half of all hosts are without an agent or lost, it is a bad rollout or
-/// the network: everything is left running (LEASES.md, 'Agent gone').
-fn to_release(state: &State, healths: &BTreeMap<SessionId, SessionHealth>) -> BTreeSet<SessionId> {
-    let health = |node: &Node| node.session.and_then(|session| healths.get(&session));
-    let is_well = |node: &&Node| health(node).is_some_and(has_agent);
-    let known = || state.nodes.values().filter(|n| n.lost.is_none_or(|l| l.cause != LostCause::Joining));
-    let (all, well) = (known().count(), known().filter(is_well).count());
-    let missing = all - well;
-    let takes_over = |n: &Node| !n.cordoned && !n.maintenance && n.drain.is_none() && n.role != Role::Witness;
-    if (missing >= 2 && 2 * missing > all) || !known().filter(is_well).any(takes_over) {
-        return BTreeSet::new();
-    }
-    let is_due = |node: &&Node| {
-        !node.maintenance && health(node).is_some_and(|h| !h.overdue && h.agent_absent >= AGENT_GRACE)
-    };
-    known().filter(is_due).filter_map(|node| node.session).collect()
-}
-
-/// Whether the host's guard and agent are known to be there.
-fn has_agent(health: &SessionHealth) -> bool {
-    health.lease_age.is_some() && !health.overdue && health.agent_absent < AGENT_MISSED
 }
 
 impl Leading {
@@ -235,84 +205,4 @@ fn promise_answer(voter: NodeId, request: CloseRequest, reply: &v1::PromiseClose
         None => Refusal::NotUp,
     };
     VoterAnswer::Refused { at: clock::host_now(), voter, session: request.session, refusal }
-}
-
-#[cfg(test)]
-mod tests {
-    use muster_core::command::NodeDescription;
-    use muster_core::id::NodeName;
-    use muster_core::state::node::Lost;
-    use muster_core::time::Stamp;
-
-    use super::*;
-
-    /// Nodes 1.. whose agents have been absent for so many seconds; none: the node is lost.
-    fn cluster(absent_s: &[Option<u64>]) -> (State, BTreeMap<SessionId, SessionHealth>) {
-        let (mut state, mut healths) = (State::default(), BTreeMap::new());
-        for (number, absent_s) in (1..).zip(absent_s) {
-            let (id, session) = (NodeId(number), SessionId(100 + number));
-            let lost = Lost { since: Stamp(0), cause: LostCause::Fenced };
-            let node = Node {
-                id,
-                name: NodeName::new(&format!("n{number}")).unwrap(),
-                role: Role::Auto,
-                description: NodeDescription::default(),
-                labels: muster_core::spec::Labels::new(),
-                cordoned: false,
-                maintenance: false,
-                drain: None,
-                session: absent_s.map(|_| session),
-                lost: absent_s.is_none().then_some(lost),
-                boot: None,
-                joined: Stamp(0),
-                certificates: muster_core::state::trust::Certificates::default(),
-            };
-            state.nodes.insert(id, node);
-            if let Some(absent_s) = absent_s {
-                let health = SessionHealth {
-                    node: id,
-                    lease_age: Some(Duration::from_millis(50)),
-                    headroom: Duration::from_millis(950),
-                    overdue: false,
-                    agent_absent: Duration::from_secs(*absent_s),
-                };
-                healths.insert(session, health);
-            }
-        }
-        (state, healths)
-    }
-
-    fn released(absent_s: &[Option<u64>]) -> Vec<u64> {
-        let (state, healths) = cluster(absent_s);
-        to_release(&state, &healths).into_iter().map(|session| session.0 - 100).collect()
-    }
-
-    #[test]
-    fn a_host_without_an_agent_is_released_after_the_grace() {
-        assert_eq!(released(&[Some(0), Some(0), Some(59)]), [0; 0]);
-        assert_eq!(released(&[Some(0), Some(0), Some(60)]), [3]);
-        assert_eq!(released(&[Some(0), Some(60)]), [2]);
-    }
-
-    #[test]
-    fn a_bad_rollout_of_agents_kills_nothing() {
-        assert_eq!(released(&[Some(61), Some(61), Some(61)]), [0; 0]);
-        assert_eq!(released(&[Some(0), Some(61), Some(5)]), [0; 0], "most of them are gone");
-        assert_eq!(released(&[Some(0), None, Some(61)]), [0; 0], "one after the other, too");
-        assert_eq!(released(&[Some(61)]), [0; 0]);
-    }
-
-    #[test]
-    fn nobody_is_released_when_no_host_may_take_over() {
-        let (mut state, healths) = cluster(&[Some(0), Some(61)]);
-        state.nodes.get_mut(&NodeId(1)).unwrap().cordoned = true;
-        assert!(to_release(&state, &healths).is_empty());
-    }
-
-    #[test]
-    fn a_host_in_maintenance_is_left_alone() {
-        let (mut state, healths) = cluster(&[Some(0), Some(61)]);
-        state.nodes.get_mut(&NodeId(2)).unwrap().maintenance = true;
-        assert!(to_release(&state, &healths).is_empty());
-    }
 }

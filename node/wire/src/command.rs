@@ -46,6 +46,9 @@ pub(crate) fn command_to_proto(command: &Command) -> Wire {
             Wire::Fenced(v1::Fenced { session: session.0, plan: Some(plan_to_proto(plan)) })
         }
         Command::Reopen { session, to } => Wire::Reopen(v1::Reopen { session: session.0, to: to.0 }),
+        Command::NoteAgent { session, gone } => {
+            Wire::NoteAgent(v1::NoteAgent { session: session.0, gone: *gone })
+        }
         Command::ApplyPlan(plan) => Wire::ApplyPlan(plan_to_proto(plan)),
         Command::Stopped(stopped) => Wire::Stopped(stopped_to_proto(stopped)),
         Command::Observe(seen) => Wire::Observe(observation_to_proto(seen)),
@@ -123,6 +126,7 @@ pub(crate) fn command_from_proto(command: Wire) -> Result<Command, DecodeError> 
         Wire::Reopen(reopen) => {
             Command::Reopen { session: SessionId(reopen.session), to: Reopens(reopen.to) }
         }
+        Wire::NoteAgent(note) => Command::NoteAgent { session: SessionId(note.session), gone: note.gone },
         Wire::ApplyPlan(plan) => Command::ApplyPlan(plan_from_proto(plan)?),
         Wire::Stopped(stopped) => Command::Stopped(stopped_from_proto(stopped)?),
         Wire::Observe(seen) => Command::Observe(observation_from_proto(seen)?),

@@ -20,6 +20,7 @@ pub fn trials(stage: &Stage) -> Vec<Trial> {
         stage.shared("agent::killed_on_the_host_that_leads", |c| kill_agent(c, "agent-leader", true)),
         stage.shared("agent::all_restarted_in_turn", restart_in_turn),
         stage.shared("agent::all_killed_at_once_while_writing", kill_all_agents),
+        stage.shared("agent::a_host_without_one_is_given_nothing", give_nothing),
         stage.shared("guard::killed", kill_guard),
         stage.shared("guard::executes_itself_anew", reload_guard),
         stage.shared("task::dies", kill_task),
@@ -56,6 +57,43 @@ fn restart_in_turn(cluster: &mut Cluster) -> Played {
         scene.cluster.stamps().untouched("upgraded", &run)?;
     }
     scene.close()
+}
+
+/// Nothing that runs is stopped for a host on which nobody would start it.
+fn give_nothing(cluster: &mut Cluster) -> Played {
+    const SERVICE: &str = "needs-an-agent";
+    let placement = "[service.placement]\nrequire = [\"zone in (n1, n2)\"]";
+    let file = stamps::service(&cluster.binaries().muster, cluster.stamps().directory(), SERVICE, placement);
+    cluster.api().apply(&file)?;
+    let run = cluster.stamps().running(SERVICE, START_TIMEOUT)?;
+    let other = if run.node == "n1" { "n2" } else { "n1" };
+
+    cluster.host(other)?.stop_agent()?;
+    tells(cluster, &["events"], &format!("the agent of {other} is gone"))?;
+    cluster.api().drain(&run.node)?;
+    tells(cluster, &["service", "explain", SERVICE], "has had no agent for")?;
+    cluster.stamps().untouched(SERVICE, &run)?;
+
+    cluster.host(other)?.start()?;
+    tells(cluster, &["events"], &format!("the agent of {other} is back"))?;
+    let (new, gap) = cluster.stamps().next_run(SERVICE, &run, START_TIMEOUT)?;
+    println!(
+        "    {} drained once {} had an agent again, gap {:.1} ms",
+        run.node,
+        new.node,
+        wait::millis(gap)
+    );
+    cluster.api().undrain(&run.node)?;
+    cluster.api().remove_service(SERVICE)?;
+    cluster.whole()
+}
+
+/// Waits until `musterctl` says these words.
+fn tells(cluster: &Cluster, args: &[&str], words: &str) -> Played {
+    wait::until(START_TIMEOUT, &format!("musterctl {args:?} to say '{words}'"), || {
+        let said = cluster.musterctl(args).map_err(|e| e.to_string())?.text();
+        if said.contains(words) { Ok(()) } else { Err(said) }
+    })
 }
 
 /// Without any voter the exclusive service may have to stop, but no acknowledged write is lost, nothing runs

@@ -35,6 +35,7 @@ pub fn run(cluster: &mut Cluster, words: &[String]) -> Vec<String> {
         }
         "settle" => settle(cluster),
         "lose" => rest.iter().flat_map(|name| lose(cluster, name)).collect(),
+        "agent-gone" | "agent-back" => note_agent(cluster, words),
         "return" => come_back(cluster, &rest[0], rest.get(1).is_some_and(|w| w == "empty")),
         "wait" => {
             cluster.wait(declare::time(&rest[0]));
@@ -142,6 +143,11 @@ fn lose(cluster: &mut Cluster, name: &str) -> Vec<String> {
     let told = show::plan(cluster, &without, &plan);
     cluster.must(Command::Fenced { session, plan });
     told
+}
+
+fn note_agent(cluster: &mut Cluster, words: &[String]) -> Vec<String> {
+    let session = cluster.state.nodes[&cluster.node(&words[1])].session.expect("a session");
+    answer(cluster, Command::NoteAgent { session, gone: words[0] == "agent-gone" })
 }
 
 fn come_back(cluster: &mut Cluster, name: &str, empty: bool) -> Vec<String> {

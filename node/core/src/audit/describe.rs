@@ -32,6 +32,7 @@ impl Act {
             | Command::CloseSession(_)
             | Command::Fenced { .. }
             | Command::Reopen { .. }
+            | Command::NoteAgent { .. }
             | Command::Stopped(_)
             | Command::Observe(_)
             | Command::ApplyPlan(_)

@@ -14,8 +14,9 @@ use crate::state::service::Service;
 type Filter = fn(&Question<'_>, &Node) -> Vec<Refused>;
 
 /// In the order in which they are told. Failures come last: they alone pass by themselves.
-const FILTERS: [Filter; 12] = [
+const FILTERS: [Filter; 13] = [
     session,
+    agent,
     role,
     operator,
     in_place,
@@ -48,6 +49,14 @@ fn session(question: &Question<'_>, node: &Node) -> Vec<Refused> {
     }
     let lost = node.lost.map(|lost| (lost.cause, question.desk.now.since(lost.since)));
     vec![Refused::NoSession { lost }]
+}
+
+/// What is started anew where it is waits for the agent in any case.
+fn agent(question: &Question<'_>, node: &Node) -> Vec<Refused> {
+    let session =
+        question.desk.state.session_of(node.id).filter(|_| question.purpose != Purpose::Stay(node.id));
+    let gone = session.and_then(|session| session.agent_gone);
+    gone.map(|since| Refused::NoAgent { gone: question.desk.now.since(since) }).into_iter().collect()
 }
 
 fn role(_: &Question<'_>, node: &Node) -> Vec<Refused> {

@@ -44,7 +44,7 @@ pub(super) fn retarget(desk: &mut Desk) {
     for (id, slot) in &slots {
         let Some((last, older)) = slot.placements.split_last() else { continue };
         let Phase::Revoking { target, .. } = last.phase else { continue };
-        let stays = target.is_some_and(|t| is_good(desk, t));
+        let stays = target.is_some_and(|t| is_good(desk, t, last.node));
         let waits = last.session.is_none() || older.iter().any(|p| matches!(p.phase, Phase::Active));
         if stays || waits || !desk.state.wants(id) {
             continue;
@@ -55,20 +55,22 @@ pub(super) fn retarget(desk: &mut Desk) {
         match choice {
             Some(choice) => {
                 let kind = ActionKind::Revoke { generation, target: Some(choice.target) };
-                let why = if target.is_some() { "its target was lost; " } else { "" };
+                let why = if target.is_some() { "its target can't take it any more; " } else { "" };
                 desk.step(id, kind, format!("{why}{}", choice.why));
             }
             None if target.is_some() => {
-                desk.revoke(id, generation, "its target is lost");
+                desk.revoke(id, generation, "its target can't take it any more");
             }
             None => {}
         }
     }
 }
 
-fn is_good(desk: &Desk, target: Target) -> bool {
-    let open = target.session.is_some_and(|e| desk.state.sessions.contains_key(&e));
-    open && desk.node(target.node).is_some_and(|n| n.drain.is_none() && !n.maintenance)
+fn is_good(desk: &Desk, target: Target, from: NodeId) -> bool {
+    let session = target.session.and_then(|e| desk.state.sessions.get(&e));
+    // What is started anew where it is waits for its agent.
+    session.is_some_and(|s| s.agent_gone.is_none() || target.node == from)
+        && desk.node(target.node).is_some_and(|n| n.drain.is_none() && !n.maintenance)
 }
 
 /// Operators' wishes for instances whose replacement comes first.

@@ -14,6 +14,11 @@ pub enum Refused {
         /// Why, and for how long.
         lost: Option<(LostCause, Duration)>,
     },
+    /// Its guard goes on, but its agent, which would start the instance, is gone.
+    NoAgent {
+        /// For how long.
+        gone: Duration,
+    },
     /// It only votes.
     Witness,
     /// It is in maintenance.
@@ -83,6 +88,7 @@ impl Refused {
     pub fn code(&self) -> &'static str {
         match self {
             Self::NoSession { .. } => "no-session",
+            Self::NoAgent { .. } => "no-agent",
             Self::Witness => "witness",
             Self::Maintenance => "maintenance",
             Self::Draining => "draining",
@@ -113,6 +119,7 @@ impl fmt::Display for Refused {
             Self::NoSession { lost: Some((LostCause::Fenced, time)) } => {
                 write!(f, "ended its session in order {}", ago(*time))
             }
+            Self::NoAgent { gone } => write!(f, "has had no agent for {}", span(*gone)),
             Self::Witness => write!(f, "is a witness: it votes and runs no services"),
             Self::Maintenance => write!(f, "in maintenance"),
             Self::Draining => write!(f, "being drained"),

@@ -170,6 +170,7 @@ impl State {
             Command::CloseSession(close) => self.close_by_promises(close, events),
             Command::Fenced { session, plan } => self.close_by_fenced(*session, plan, events),
             Command::Reopen { session, to } => self.reopen(*session, *to, events),
+            Command::NoteAgent { session, gone } => self.note_agent(*session, *gone, events),
             Command::ApplyPlan(plan) => self.apply_plan(plan, events),
             Command::Stopped(stopped) => self.stopped(stopped, events),
             Command::Observe(observation) => self.observe(observation, events),

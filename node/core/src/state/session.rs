@@ -24,6 +24,8 @@ pub struct Session {
     pub reopens: Reopens,
     /// When it was opened.
     pub opened: Stamp,
+    /// Since when its host is known to have no agent: what runs goes on, but nothing new can start there.
+    pub agent_gone: Option<Stamp>,
 }
 
 impl Session {

@@ -22,6 +22,7 @@ enum Op {
     RemoveNode(usize),
     Lose(usize),
     Return { node: usize, keeps: bool },
+    Agent { node: usize, gone: bool },
     Observe { placement: usize, state: usize },
     Stop(usize),
     Fail(usize),
@@ -91,6 +92,7 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => n.clone().prop_map(Op::RemoveNode),
         3 => n.clone().prop_map(Op::Lose),
         3 => (n.clone(), any::<bool>()).prop_map(|(node, keeps)| Op::Return { node, keeps }),
+        3 => (n.clone(), any::<bool>()).prop_map(|(node, gone)| Op::Agent { node, gone }),
         8 => (n.clone(), 0..4_usize).prop_map(|(placement, state)| Op::Observe { placement, state }),
         6 => n.clone().prop_map(Op::Stop),
         2 => n.clone().prop_map(Op::Fail),
@@ -192,6 +194,11 @@ fn run(world: &mut World, op: &Op) {
             }
         }
         Op::Return { node: pick, keeps } => give_back(world, pick, keeps),
+        Op::Agent { node: pick, gone } => {
+            if let Some(session) = world.state.nodes[&node(world, pick)].session {
+                world.must(Command::NoteAgent { session, gone });
+            }
+        }
         Op::Observe { placement: pick, state } => observe(world, pick, state),
         Op::Stop(pick) => {
             if let Some((slot, p)) = placement(world, pick, Placement::is_revoking) {
@@ -305,6 +312,9 @@ fn comes_to_rest(world: &mut World) {
         if world.state.nodes[&id].session.is_none() {
             give_back(world, usize::try_from(id.0).unwrap(), true);
             world.open(id, Vec::new());
+        }
+        if let Some(session) = world.state.nodes[&id].session {
+            world.must(Command::NoteAgent { session, gone: false });
         }
     }
     for _ in 0..200 {

@@ -101,6 +101,7 @@ pub(super) fn session_to_proto(session: &Session, keys: SessionKeys) -> v1::Stor
         enforcement: enforcement_to_proto(session.enforcement).into(),
         reopens: session.reopens.0,
         opened_ms: session.opened.0,
+        agent_gone_since_ms: session.agent_gone.map(|since| since.0),
     }
 }
 
@@ -114,6 +115,7 @@ pub(super) fn session_from_proto(session: v1::StoredSession) -> Result<Session, 
         enforcement: enforcement_from_proto(session.enforcement)?,
         reopens: Reopens(session.reopens),
         opened: Stamp(session.opened_ms),
+        agent_gone: session.agent_gone_since_ms.map(Stamp),
     })
 }
 

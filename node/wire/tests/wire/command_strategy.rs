@@ -189,6 +189,7 @@ fn session_command() -> impl Strategy<Value = Command> {
         1 => (session_id(), plan()).prop_map(|(session, plan)| Command::Fenced { session, plan }),
         1 => (session_id(), any::<u64>())
             .prop_map(|(session, to)| Command::Reopen { session, to: Reopens(to) }),
+        1 => (session_id(), any::<bool>()).prop_map(|(session, gone)| Command::NoteAgent { session, gone }),
         3 => plan().prop_map(Command::ApplyPlan),
     ]
 }

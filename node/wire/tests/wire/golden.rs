@@ -218,6 +218,7 @@ fn commands() -> Vec<Command> {
         }),
         Command::Fenced { session: SessionId(2), plan: plan() },
         Command::Reopen { session: SessionId(2), to: Reopens(1) },
+        Command::NoteAgent { session: SessionId(2), gone: true },
         Command::ApplyPlan(plan()),
         Command::Stopped(Stopped {
             slot: slot.clone(),
@@ -292,6 +293,7 @@ fn kind(command: &Command) -> &'static str {
         Command::CloseSession(_) => "close_session",
         Command::Fenced { .. } => "fenced",
         Command::Reopen { .. } => "reopen",
+        Command::NoteAgent { .. } => "note_agent",
         Command::ApplyPlan(_) => "apply_plan",
         Command::Stopped(_) => "stopped",
         Command::Observe(_) => "observe",

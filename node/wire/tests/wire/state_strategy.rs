@@ -105,8 +105,9 @@ fn node() -> impl Strategy<Value = Node> {
 }
 
 fn session() -> impl Strategy<Value = Session> {
-    (number(), any::<[u8; 32]>(), timing(), enforcement(), number(), stamp()).prop_map(
-        |(boot, key, timing, enforcement, reopens, opened)| Session {
+    let gone = prop::option::of(stamp());
+    (number(), any::<[u8; 32]>(), timing(), enforcement(), number(), stamp(), gone).prop_map(
+        |(boot, key, timing, enforcement, reopens, opened, agent_gone)| Session {
             id: SessionId(0),
             node: NodeId(0),
             guard_boot: BootId(boot),
@@ -115,6 +116,7 @@ fn session() -> impl Strategy<Value = Session> {
             enforcement,
             reopens: Reopens(reopens),
             opened,
+            agent_gone,
         },
     )
 }

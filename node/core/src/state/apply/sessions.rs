@@ -40,6 +40,7 @@ impl State {
             enforcement: open.enforcement,
             reopens: Reopens(0),
             opened: self.now,
+            agent_gone: None,
         };
         self.sessions.insert(id, session);
         self.edit_node(open.node, |node| {
@@ -109,6 +110,25 @@ impl State {
         let message =
             format!("node {} was taken back: only a minority of voters missed it", self.name_of(node));
         events.push(self.node_event(EventKind::NodeTakenBack, node, message));
+        Ok(Effect::TOPOLOGY)
+    }
+
+    /// What the leader has heard of a host's agent.
+    pub(super) fn note_agent(&mut self, id: SessionId, gone: bool, events: &mut Vec<Event>) -> Applied {
+        let session = self.sessions.get_mut(&id).ok_or(Refusal::NoSuchSession(id))?;
+        if session.agent_gone.is_some() == gone {
+            return Ok(Effect::NONE);
+        }
+        session.agent_gone = gone.then_some(self.now);
+        let node = session.node;
+        let name = self.name_of(node);
+        events.push(if gone {
+            let message =
+                format!("the agent of {name} is gone: what runs there goes on, nothing new is placed there");
+            self.node_event(EventKind::AgentGone, node, message)
+        } else {
+            self.node_event(EventKind::AgentBack, node, format!("the agent of {name} is back"))
+        });
         Ok(Effect::TOPOLOGY)
     }
 

@@ -16,7 +16,7 @@ fn note(world: &mut World, session: SessionId, gone: bool) -> Vec<EventKind> {
 #[test]
 fn an_agent_that_is_gone_is_told_once_and_with_its_time() {
     let mut world = World::new(2, 1);
-    let node = *world.state.nodes.keys().last().unwrap();
+    let node = *world.state.nodes.keys().next_back().unwrap();
     let session = world.state.nodes[&node].session.unwrap();
     assert_eq!(note(&mut world, session, true), [EventKind::AgentGone]);
     let since = world.state.sessions[&session].agent_gone;
@@ -35,7 +35,7 @@ fn an_agent_that_is_gone_is_told_once_and_with_its_time() {
 #[test]
 fn nothing_is_noted_of_a_session_that_is_over() {
     let mut world = World::new(2, 1);
-    let node = *world.state.nodes.keys().last().unwrap();
+    let node = *world.state.nodes.keys().next_back().unwrap();
     let session = world.state.nodes[&node].session.unwrap();
     note(&mut world, session, true);
     world.close(session);

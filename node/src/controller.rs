@@ -107,7 +107,7 @@ struct Leading {
     members_checked: Option<tokio::time::Instant>,
     fenced_at: BTreeMap<SessionId, tokio::time::Instant>,
     released: BTreeSet<SessionId>,
-    noted_at: BTreeMap<SessionId, tokio::time::Instant>,
+    noted: agents::Noted,
     handed_over: Option<tokio::time::Instant>,
     /// Why nothing could be proposed lately: told once, not with every try.
     obstacle: Option<String>,
@@ -252,7 +252,7 @@ impl Leading {
             members_in_flight: false,
             members_checked: None,
             fenced_at: BTreeMap::new(),
-            noted_at: BTreeMap::new(),
+            noted: agents::Noted::default(),
             released: BTreeSet::new(),
             handed_over: None,
             obstacle: None,

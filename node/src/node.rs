@@ -489,5 +489,5 @@ impl Parts {
 
 /// The lowest feature level that this agent speaks.
 pub const FEATURES_LOWEST: u32 = 1;
-/// The highest feature level that this agent speaks.
-pub const FEATURES_HIGHEST: u32 = 1;
+/// The highest feature level that this agent speaks. 2: the command `NoteAgent`.
+pub const FEATURES_HIGHEST: u32 = 2;

@@ -23,7 +23,7 @@ use self::watched::{Reported, Watched, plus, reached};
 use crate::id::{BootId, NodeId, Reopens, SessionId};
 use crate::lease::close::CloseSession;
 use crate::lease::membership::Membership;
-use crate::lease::voter::{AgeReports, CloseRequest, OpenSession, Promise, Refusal};
+use crate::lease::voter::{AgeReports, AgentHeard, CloseRequest, OpenSession, Promise, Refusal};
 use crate::time::{HostInstant, Timing};
 
 /// A session is overdue when its lease is older than this part of its TTL.
@@ -75,8 +75,8 @@ pub struct SessionHealth {
     pub headroom: Duration,
     /// The host is suspect: its lease is older than a third of its TTL.
     pub overdue: bool,
-    /// How long the host's agent has been gone while its guard keeps the lease.
-    pub agent_absent: Duration,
+    /// What is heard of the host's agent while its guard keeps the lease.
+    pub agent: AgentHeard,
 }
 
 /// The leader's failure detector.
@@ -145,12 +145,8 @@ impl Detector {
     pub fn on_ages(&mut self, now: HostInstant, reports: &AgeReports) {
         for report in &reports.sessions {
             if let Some(watched) = self.sessions.get_mut(&report.session) {
-                let reported = Reported {
-                    age: report.age,
-                    promised: report.promised,
-                    agent_absent: report.agent_absent,
-                    at: now,
-                };
+                let reported =
+                    Reported { age: report.age, promised: report.promised, agent: report.agent, at: now };
                 watched.report(reports.voter, reported);
             }
         }
@@ -169,7 +165,8 @@ impl Detector {
         let Some(watched) = self.sessions.get_mut(&session) else { return };
         if let Refusal::TooYoung { wait } = refusal {
             let age = watched.closing_age().saturating_sub(wait);
-            let report = Reported { age, promised: None, agent_absent: Duration::ZERO, at: now };
+            let agent = watched.agent_heard_by(voter);
+            let report = Reported { age, promised: None, agent, at: now };
             watched.report(voter, report);
             watched.ask_again_at.insert(voter, plus(now, wait));
         }
@@ -217,7 +214,7 @@ impl Detector {
             lease_age,
             headroom: lease_age.map_or(Duration::ZERO, |age| watched.ttl().saturating_sub(age)),
             overdue: lease_age.is_some_and(|age| age >= watched.overdue_age()),
-            agent_absent: watched.agent_absent(now),
+            agent: watched.agent(now),
         })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster_core::audit::Actor;
 use muster_core::command::{Command, NewCertificate, Proposal};
 use muster_core::id::{CertificateId, MembershipId, NodeId, Reopens, RequestId, Revision, SessionId};
-use muster_core::lease::voter::{CloseRequest, Refusal as NoPromise};
+use muster_core::lease::voter::{AgentHeard, CloseRequest, Refusal as NoPromise};
 use muster_proto::v1;
 use muster_proto::v1::node_link_server::NodeLink;
 use muster_tls::Subject;
@@ -77,7 +77,12 @@ impl NodeLink for Api {
             session: report.session.0,
             age_us: micros(report.age),
             promised: report.promised.map(|reopens| reopens.0),
-            agent_absent_us: micros(report.agent_absent),
+            agent_absent_us: match report.agent {
+                AgentHeard::Nothing => None,
+                AgentHeard::Present => Some(0),
+                // Zero is the word for an agent that is there.
+                AgentHeard::Absent(time) => Some(micros(time).max(1)),
+            },
         });
         Ok(Response::new(v1::LeaseAgesReply {
             voter: reports.voter.0,

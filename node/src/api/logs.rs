@@ -48,12 +48,14 @@ impl Api {
     pub(super) async fn logs_here(
         &self,
         caller: &Caller,
-        request: v1::LogsRequest,
+        mut request: v1::LogsRequest,
     ) -> Result<Answers<v1::LogLine>, Status> {
         let place = self.stream_place()?;
         let service = convert::service_name(&request.service)?;
         if !request.local_only {
-            self.learn_of(caller, &service).await?;
+            request.revision = self.learn_of(caller, &service).await?;
+        } else if !self.has_applied(request.revision).await {
+            tracing::info!(%service, "this node is behind: its logs are read as far as it knows of them");
         }
         let state = self.state();
         if !state.services.contains_key(&service) {
@@ -87,39 +89,41 @@ impl Api {
         Ok(Box::pin(ReceiverStream::new(lines)))
     }
 
-    /// Waits until this node's state holds what the leader knows of the service. Without a leader, what is known here of
-    /// it must do.
-    async fn learn_of(&self, caller: &Caller, service: &ServiceName) -> Result<(), Status> {
+    /// Waits until this node's state holds what the leader knows of the service, and says which revision that is. Without a
+    /// leader, or far behind it, what is known here of the service must do.
+    async fn learn_of(&self, caller: &Caller, service: &ServiceName) -> Result<u64, Status> {
         let caller = Caller { timeout: caller.timeout.min(ASK_TIMEOUT), ..caller.clone() };
         let asked = v1::ListServicesRequest { names: vec![service.to_string()], stale: false };
         let call = |mut c: Client, r| async move { c.list_services(r).await };
-        match self.at_leader(&caller, Kind::Read { stale: false }, &asked, call).await {
-            Ok(Answer::Here(_)) => Ok(()),
+        let obstacle = match self.at_leader(&caller, Kind::Read { stale: false }, &asked, call).await {
+            Ok(Answer::Here(state)) => return Ok(state.revision.0),
             Ok(Answer::There(reply)) => {
-                let mut states = self.handles.published.state.clone();
-                let revision = Revision(reply.into_inner().revision);
-                Ok(until_applied(&mut states, revision, &self.handles.name).await?)
+                let revision = reply.into_inner().revision;
+                if self.has_applied(revision).await {
+                    return Ok(revision);
+                }
+                let name = &self.handles.name;
+                Status::from(ApiError::NoLeader(format!("{name} is behind it")))
             }
-            Err(status) if is_without_leader(&status) && self.state().services.contains_key(service) => {
-                tracing::info!(%service, error = %status.message(), "its logs are read from where it is known to be");
-                Ok(())
-            }
-            Err(status) => Err(status),
+            Err(status) if is_without_leader(&status) => status,
+            Err(status) => return Err(status),
+        };
+        if !self.state().services.contains_key(service) {
+            return Err(obstacle);
         }
+        tracing::info!(%service, why = %obstacle.message(), "its logs are read from where it is known to be");
+        Ok(0)
+    }
+
+    /// Waits until this node has applied a revision; whether it has in time.
+    async fn has_applied(&self, revision: u64) -> bool {
+        until_applied(&mut self.handles.published.state.clone(), Revision(revision)).await
     }
 }
 
-/// Waits until this node, `name`, has applied a revision that the leader has.
-async fn until_applied(
-    states: &mut watch::Receiver<Arc<State>>,
-    revision: Revision,
-    name: &str,
-) -> Result<(), ApiError> {
+async fn until_applied(states: &mut watch::Receiver<Arc<State>>, revision: Revision) -> bool {
     let applied = states.wait_for(|state| state.revision >= revision);
-    match tokio::time::timeout(APPLY_TIMEOUT, applied).await {
-        Ok(_) => Ok(()),
-        Err(_) => Err(ApiError::TimedOut(format!("{name} to catch up with the leader"))),
-    }
+    matches!(tokio::time::timeout(APPLY_TIMEOUT, applied).await, Ok(Ok(_)))
 }
 
 /// Where a service's output may be.
@@ -360,15 +364,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_the_leader_has_is_waited_for_and_not_for_ever() {
         let (publish, mut states) = watch::channel(at(6));
-        let error = until_applied(&mut states, Revision(7), "n1").await.unwrap_err();
-        assert_eq!(error.to_string(), "timed out waiting for n1 to catch up with the leader");
+        assert!(!until_applied(&mut states, Revision(7)).await);
 
         let mut later = states.clone();
-        let waiting = tokio::spawn(async move { until_applied(&mut later, Revision(7), "n1").await });
+        let waiting = tokio::spawn(async move { until_applied(&mut later, Revision(7)).await });
         tokio::time::sleep(APPLY_TIMEOUT / 2).await;
         assert!(!waiting.is_finished());
         publish.send_replace(at(8));
-        assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert!(waiting.await.unwrap());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use muster_core::command::{CloseSession, Command};
 use muster_core::detector::Request;
 use muster_core::id::{BootId, NodeId, SessionId};
-use muster_core::lease::voter::{AgeReport, AgeReports, CloseRequest, Promise, Refusal};
+use muster_core::lease::voter::{AgeReport, AgeReports, AgentHeard, CloseRequest, Promise, Refusal};
 use muster_core::state::State;
 use muster_core::time::HostInstant;
 use muster_proto::v1;
@@ -180,7 +180,11 @@ fn age_reports(reply: &v1::LeaseAgesReply) -> AgeReports {
         session: SessionId(age.session),
         age: Duration::from_micros(age.age_us),
         promised: age.promised.map(muster_core::id::Reopens),
-        agent_absent: Duration::from_micros(age.agent_absent_us),
+        agent: match age.agent_absent_us {
+            None => AgentHeard::Nothing,
+            Some(0) => AgentHeard::Present,
+            Some(micros) => AgentHeard::Absent(Duration::from_micros(micros)),
+        },
     };
     AgeReports {
         voter: NodeId(reply.voter),

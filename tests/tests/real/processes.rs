@@ -68,14 +68,16 @@ fn give_nothing(cluster: &mut Cluster) -> Played {
     let run = cluster.stamps().running(SERVICE, START_TIMEOUT)?;
     let other = if run.node == "n1" { "n2" } else { "n1" };
 
+    let before = cluster.api().status()?.revision.to_string();
+    let events = ["events", "--since", &before];
     cluster.host(other)?.stop_agent()?;
-    tells(cluster, &["events"], &format!("the agent of {other} is gone"))?;
+    tells(cluster, &events, &format!("the agent of {other} is gone"))?;
     cluster.api().drain(&run.node)?;
     tells(cluster, &["service", "explain", SERVICE], "has had no agent for")?;
     cluster.stamps().untouched(SERVICE, &run)?;
 
     cluster.host(other)?.start()?;
-    tells(cluster, &["events"], &format!("the agent of {other} is back"))?;
+    tells(cluster, &events, &format!("the agent of {other} is back"))?;
     let (new, gap) = cluster.stamps().next_run(SERVICE, &run, START_TIMEOUT)?;
     println!(
         "    {} drained once {} had an agent again, gap {:.1} ms",

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::id::MembershipId;
-use crate::lease::voter::AgeReport;
+use crate::lease::voter::{AgeReport, AgentHeard};
 
 const SESSION: SessionId = SessionId(20);
 
@@ -28,7 +28,7 @@ fn report(detector: &mut Detector, now_ms: u64, voter: u64, age_ms: u64, promise
         session: SESSION,
         age: Duration::from_millis(age_ms),
         promised: promised.map(Reopens),
-        agent_absent: Duration::ZERO,
+        agent: AgentHeard::Present,
     };
     let reports = AgeReports { voter: NodeId(voter), boot: BootId(voter * 10), sessions: vec![report] };
     detector.on_ages(at(now_ms), &reports);
@@ -41,6 +41,27 @@ fn request() -> CloseRequest {
 fn promise(voter: u64, boot: u64) -> Promise {
     let CloseRequest { session, membership, reopens } = request();
     Promise { session, membership, reopens, voter: NodeId(voter), boot: BootId(boot) }
+}
+
+fn hears(detector: &mut Detector, voter: u64, agent: AgentHeard) {
+    let report = AgeReport { session: SESSION, age: Duration::ZERO, promised: None, agent };
+    let reports = AgeReports { voter: NodeId(voter), boot: BootId(voter * 10), sessions: vec![report] };
+    detector.on_ages(at(0), &reports);
+}
+
+#[test]
+fn a_voter_that_knows_nothing_of_the_agent_is_not_asked_about_it() {
+    let absent = |ms| AgentHeard::Absent(Duration::from_millis(ms));
+    let mut detector = detector();
+    let heard = |detector: &Detector| detector.health(at(0), SESSION).unwrap().agent;
+    hears(&mut detector, 1, AgentHeard::Nothing);
+    assert_eq!(heard(&detector), AgentHeard::Nothing);
+    hears(&mut detector, 2, absent(60_000));
+    assert_eq!(heard(&detector), absent(60_000));
+    hears(&mut detector, 1, absent(200));
+    assert_eq!(heard(&detector), absent(200), "the shortest: it was restarted");
+    hears(&mut detector, 3, AgentHeard::Present);
+    assert_eq!(heard(&detector), AgentHeard::Present, "whoever heard of it last");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::OVERDUE_DIVISOR;
 use crate::id::{BootId, NodeId, Reopens};
 use crate::lease::membership::{MAX_VOTERS, Membership, majority_of};
-use crate::lease::voter::OpenSession;
+use crate::lease::voter::{AgentHeard, OpenSession};
 use crate::time::{HostInstant, closing_age_ms};
 
 /// What a voter last said of the session.
@@ -14,7 +14,7 @@ use crate::time::{HostInstant, closing_age_ms};
 pub(super) struct Reported {
     pub(super) age: Duration,
     pub(super) promised: Option<Reopens>,
-    pub(super) agent_absent: Duration,
+    pub(super) agent: AgentHeard,
     /// When the leader received it.
     pub(super) at: HostInstant,
 }
@@ -83,6 +83,11 @@ impl Watched {
             Some((_, former)) => *former = report,
             None => self.reports.push((voter, report)),
         }
+    }
+
+    /// What a voter said last of the agent.
+    pub(super) fn agent_heard_by(&self, voter: NodeId) -> AgentHeard {
+        self.report_of(voter).map(|report| report.agent).unwrap_or_default()
     }
 
     fn report_of(&self, voter: NodeId) -> Option<&Reported> {
@@ -165,11 +170,16 @@ impl Watched {
         membership.voters().into_iter().filter(|voter| expired(voter) && open(voter) && due(voter)).collect()
     }
 
-    /// The shortest absence of the agent that a voter with a fresh age reported.
-    pub(super) fn agent_absent(&self, now: HostInstant) -> Duration {
+    /// What the voters with a fresh age have heard of the agent: that it is there, or the shortest absence.
+    pub(super) fn agent(&self, now: HostInstant) -> AgentHeard {
         let fresh = |report: &&Reported| report.age_at(now) < self.overdue_age();
         let reports = self.reports.iter().map(|(_, report)| report);
-        reports.filter(fresh).map(|report| report.agent_absent).min().unwrap_or_default()
+        let rank = |heard: &AgentHeard| match heard {
+            AgentHeard::Present => (0, Duration::ZERO),
+            AgentHeard::Absent(time) => (1, *time),
+            AgentHeard::Nothing => (2, Duration::ZERO),
+        };
+        reports.filter(fresh).map(|report| report.agent).min_by_key(rank).unwrap_or_default()
     }
 }
 

@@ -20,8 +20,8 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::promise::{AgeReport, AgeReports, CloseRequest, Promise, Refusal};
-use self::session::Tracked;
+pub use self::promise::{AgeReport, AgeReports, AgentHeard, CloseRequest, Promise, Refusal};
+use self::session::{AgentSeen, Tracked};
 use super::message::{Ack, Answer, Closed, Fenced, Heartbeat, Tenure, VoterList};
 use super::rules::{Rules, Sound};
 use crate::id::{BootId, ClusterId, Incarnation, MembershipId, NodeId, Reopens, Revision, SessionId};
@@ -274,7 +274,7 @@ impl<R: Rules> VoterLease<R> {
                 if is_new {
                     known.highest_seq = heartbeat.seq;
                     known.last_ack = now;
-                    known.agent_seen = if heartbeat.agent_present { now } else { known.agent_seen };
+                    known.agent.hear(now, heartbeat.agent_present);
                     // An agent that is back ends the reason for a release. A voter that the leader can't reach would
                     // otherwise ask for it for ever, and the agent's next restart would be taken for its end.
                     known.release &= !heartbeat.agent_present;
@@ -328,7 +328,7 @@ impl<R: Rules> VoterLease<R> {
             session: *session,
             age: known.age(now),
             promised: known.promised,
-            agent_absent: now.shortest_since(known.agent_seen).saturating_sub(known.age(now)),
+            agent: known.agent.at(now),
         };
         let VoterIdentity { node: voter, boot, .. } = self.identity;
         AgeReports { voter, boot, sessions: self.sessions.iter().map(report).collect() }
@@ -410,7 +410,7 @@ fn tracked(now: HostInstant, open: OpenSession) -> Tracked {
         last_ack: now,
         highest_seq: 0,
         promised: None,
-        agent_seen: now,
+        agent: AgentSeen::default(),
         release: false,
     }
 }

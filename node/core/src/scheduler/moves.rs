@@ -58,7 +58,8 @@ pub(super) fn retarget(desk: &mut Desk) {
                 let why = if target.is_some() { "its target can't take it any more; " } else { "" };
                 desk.step(id, kind, format!("{why}{}", choice.why));
             }
-            None if target.is_some() => {
+            // A target that has no agent just now is better than none.
+            None if target.is_some_and(|t| !is_open(desk, t)) => {
                 desk.revoke(id, generation, "its target can't take it any more");
             }
             None => {}
@@ -69,8 +70,12 @@ pub(super) fn retarget(desk: &mut Desk) {
 fn is_good(desk: &Desk, target: Target, from: NodeId) -> bool {
     let session = target.session.and_then(|e| desk.state.sessions.get(&e));
     // What is started anew where it is waits for its agent.
-    session.is_some_and(|s| s.agent_gone.is_none() || target.node == from)
-        && desk.node(target.node).is_some_and(|n| n.drain.is_none() && !n.maintenance)
+    is_open(desk, target) && session.is_some_and(|s| s.agent_gone.is_none() || target.node == from)
+}
+
+fn is_open(desk: &Desk, target: Target) -> bool {
+    let open = target.session.is_some_and(|e| desk.state.sessions.contains_key(&e));
+    open && desk.node(target.node).is_some_and(|n| n.drain.is_none() && !n.maintenance)
 }
 
 /// Operators' wishes for instances whose replacement comes first.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use muster_core::command::Role;
 use muster_core::detector::SessionHealth;
+use muster_core::lease::voter::AgentHeard;
 use muster_core::scheduler;
 use muster_core::state::node::{LostCause, Node};
 use muster_core::state::session::Session;
@@ -86,10 +87,14 @@ fn state_of(node: &Node, health: Option<&SessionHealth>) -> &'static str {
 fn agent_of(session: &Session, health: Option<&SessionHealth>) -> &'static str {
     let limit = Duration::from_millis(u64::from(session.timing.heartbeat_ms)) * AGENT_DOWN_HEARTBEATS;
     match health {
+        _ if session.agent_gone.is_some() => "down",
         // What an overdue session's agent does is not known.
         Some(health) if health.overdue || health.lease_age.is_none() => "unknown",
-        Some(health) if health.agent_absent > limit => "down",
-        Some(_) => "up",
+        Some(health) => match health.agent {
+            AgentHeard::Absent(time) if time > limit => "down",
+            AgentHeard::Absent(_) | AgentHeard::Present => "up",
+            AgentHeard::Nothing => "unknown",
+        },
         None => "unknown",
     }
 }

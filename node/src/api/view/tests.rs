@@ -12,6 +12,7 @@ use muster_core::id::{
     BootId, ClusterId, Generation, Incarnation, NodeId, NodeName, RequestId, Revision, ServiceName,
     SessionId, SlotId, TaskName,
 };
+use muster_core::lease::voter::AgentHeard;
 use muster_core::scheduler;
 use muster_core::spec::{Driver, Enforcement, ExecSpec, Mode, ServiceSpec, TaskSpec};
 use muster_core::state::State;
@@ -116,7 +117,7 @@ impl Log {
             lease_age: Some(Duration::from_millis(40)),
             headroom: Duration::from_millis(960),
             overdue: false,
-            agent_absent: Duration::ZERO,
+            agent: AgentHeard::Present,
         };
         Sight {
             answered_by: "n1".into(),
@@ -215,7 +216,7 @@ fn suspects_lost_nodes_and_silent_agents_are_told_apart() {
     };
     let mut sight = log.sight();
     sight.healths.get_mut(&first).unwrap().overdue = true;
-    sight.healths.get_mut(&second).unwrap().agent_absent = Duration::from_secs(1);
+    sight.healths.get_mut(&second).unwrap().agent = AgentHeard::Absent(Duration::from_secs(1));
     log.state = log.state.without_session(third);
     let status = View::new(&log.state, &sight).cluster();
     let seen: Vec<_> = status.nodes.iter().map(|n| (n.state.as_str(), n.agent.as_str())).collect();

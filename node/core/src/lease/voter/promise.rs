@@ -76,9 +76,20 @@ pub struct AgeReport {
     pub age: Duration,
     /// The count of re-openings that the voter's promise names; `None`: it has not promised.
     pub promised: Option<Reopens>,
-    /// How long the heartbeats have been saying that the host's agent is gone; zero while it is there. Without
-    /// heartbeats it grows too: judge the age first.
-    pub agent_absent: Duration,
+    /// What the heartbeats say of the host's agent.
+    pub agent: AgentHeard,
+}
+
+/// What a voter has heard of a host's agent with the heartbeats of its guard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AgentHeard {
+    /// Nothing yet: the voter has just started, or the session was just opened.
+    #[default]
+    Nothing,
+    /// It is there.
+    Present,
+    /// It has been gone for so long, as far as this voter knows. Without heartbeats it grows too: judge the age first.
+    Absent(Duration),
 }
 
 /// What a voter tells the leader of all sessions at one moment.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::promise::AgentHeard;
 use crate::id::{NodeId, Reopens};
 use crate::time::HostInstant;
 
@@ -23,10 +24,39 @@ pub(super) struct Tracked {
     /// The count of re-openings that the promise named; `None`: not promised. From the promise on the session
     /// is never acked, until a `Reopen` to a higher count.
     pub(super) promised: Option<Reopens>,
-    /// When a heartbeat last said that the host's agent was connected.
-    pub(super) agent_seen: HostInstant,
+    /// What its newest heartbeat said of the agent.
+    pub(super) agent: AgentSeen,
     /// The controller wishes an orderly stop.
     pub(super) release: bool,
+}
+
+/// What a session's newest heartbeat said of the host's agent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum AgentSeen {
+    /// There was none since this voter started.
+    #[default]
+    Nothing,
+    Present,
+    /// The first of those that said so without a break came then.
+    AbsentSince(HostInstant),
+}
+
+impl AgentSeen {
+    pub(super) fn hear(&mut self, now: HostInstant, present: bool) {
+        *self = match self {
+            _ if present => Self::Present,
+            Self::AbsentSince(at) => Self::AbsentSince(*at),
+            Self::Nothing | Self::Present => Self::AbsentSince(now),
+        };
+    }
+
+    pub(super) fn at(self, now: HostInstant) -> AgentHeard {
+        match self {
+            Self::Nothing => AgentHeard::Nothing,
+            Self::Present => AgentHeard::Present,
+            Self::AbsentSince(at) => AgentHeard::Absent(now.shortest_since(at)),
+        }
+    }
 }
 
 impl Tracked {
@@ -42,7 +72,11 @@ impl Tracked {
 
     /// Makes the session `gap` younger, on each clock by that clock's part of it (R6, stalls).
     pub(super) fn shift(&mut self, stalled_since: HostInstant, now: HostInstant) {
-        for at in [&mut self.last_ack, &mut self.agent_seen] {
+        let absent_since = match &mut self.agent {
+            AgentSeen::AbsentSince(at) => Some(at),
+            AgentSeen::Nothing | AgentSeen::Present => None,
+        };
+        for at in [Some(&mut self.last_ack), absent_since].into_iter().flatten() {
             let boot_gap = now.boottime_ns.saturating_sub(stalled_since.boottime_ns);
             let raw_gap = now.raw_ns.saturating_sub(stalled_since.raw_ns);
             at.boottime_ns = at.boottime_ns.saturating_add(boot_gap).min(now.boottime_ns);

@@ -205,7 +205,25 @@ fn release_and_the_agents_absence_are_passed_on() {
     let absent = Heartbeat { agent_present: false, ..beat(SESSION, 1) };
     let Some(Answer::Ack(ack)) = voter.on_heartbeat(at(40), &absent) else { panic!("no ack") };
     assert!(ack.release);
-    assert_eq!(voter.ages(at(50)).sessions[0].agent_absent, Duration::from_millis(40));
+    assert_eq!(voter.ages(at(50)).sessions[0].agent, AgentHeard::Absent(Duration::from_millis(10)));
+}
+
+#[test]
+fn what_is_heard_of_an_agent_comes_from_heartbeats_alone() {
+    let mut voter = voter();
+    let heard = |voter: &mut VoterLease, ms| voter.ages(at(ms)).sessions[0].agent;
+    let beats = |voter: &mut VoterLease, ms, agent_present| {
+        assert!(voter.on_heartbeat(at(ms), &Heartbeat { agent_present, ..beat(SESSION, ms) }).is_some());
+    };
+    assert_eq!(heard(&mut voter, 30), AgentHeard::Nothing, "a voter that has just started");
+    beats(&mut voter, 40, true);
+    assert_eq!(heard(&mut voter, 60), AgentHeard::Present);
+    for ms in [70, 80, 90] {
+        beats(&mut voter, ms, false);
+    }
+    assert_eq!(heard(&mut voter, 100), AgentHeard::Absent(Duration::from_millis(30)));
+    beats(&mut voter, 110, true);
+    assert_eq!(heard(&mut voter, 120), AgentHeard::Present);
 }
 
 #[test]

@@ -145,8 +145,12 @@ impl Detector {
     pub fn on_ages(&mut self, now: HostInstant, reports: &AgeReports) {
         for report in &reports.sessions {
             if let Some(watched) = self.sessions.get_mut(&report.session) {
-                let reported =
-                    Reported { age: report.age, promised: report.promised, agent: report.agent, at: now };
+                let reported = Reported {
+                    age: report.age,
+                    promised: report.promised,
+                    agent: (report.seq, report.agent),
+                    at: now,
+                };
                 watched.report(reports.voter, reported);
             }
         }
@@ -165,8 +169,7 @@ impl Detector {
         let Some(watched) = self.sessions.get_mut(&session) else { return };
         if let Refusal::TooYoung { wait } = refusal {
             let age = watched.closing_age().saturating_sub(wait);
-            let agent = watched.agent_heard_by(voter);
-            let report = Reported { age, promised: None, agent, at: now };
+            let report = Reported { age, promised: None, agent: (0, AgentHeard::Nothing), at: now };
             watched.report(voter, report);
             watched.ask_again_at.insert(voter, plus(now, wait));
         }

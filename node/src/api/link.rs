@@ -77,6 +77,7 @@ impl NodeLink for Api {
             session: report.session.0,
             age_us: micros(report.age),
             promised: report.promised.map(|reopens| reopens.0),
+            seq: report.seq,
             agent_absent_us: match report.agent {
                 AgentHeard::Nothing => None,
                 AgentHeard::Present => Some(0),

@@ -95,24 +95,26 @@ impl Api {
         let caller = Caller { timeout: caller.timeout.min(ASK_TIMEOUT), ..caller.clone() };
         let asked = v1::ListServicesRequest { names: vec![service.to_string()], stale: false };
         let call = |mut c: Client, r| async move { c.list_services(r).await };
-        let obstacle = match self.at_leader(&caller, Kind::Read { stale: false }, &asked, call).await {
-            Ok(Answer::Here(state)) => return Ok(state.revision.0),
-            Ok(Answer::There(reply)) => {
-                let revision = reply.into_inner().revision;
-                if self.has_applied(revision).await {
-                    return Ok(revision);
+        let (obstacle, revision) =
+            match self.at_leader(&caller, Kind::Read { stale: false }, &asked, call).await {
+                Ok(Answer::Here(state)) => return Ok(state.revision.0),
+                Ok(Answer::There(reply)) => {
+                    let revision = reply.into_inner().revision;
+                    if self.has_applied(revision).await {
+                        return Ok(revision);
+                    }
+                    let behind =
+                        ApiError::TimedOut(format!("{} to catch up with the leader", self.handles.name));
+                    (Status::from(behind), revision)
                 }
-                let name = &self.handles.name;
-                Status::from(ApiError::NoLeader(format!("{name} is behind it")))
-            }
-            Err(status) if is_without_leader(&status) => status,
-            Err(status) => return Err(status),
-        };
+                Err(status) if is_without_leader(&status) => (status, 0),
+                Err(status) => return Err(status),
+            };
         if !self.state().services.contains_key(service) {
             return Err(obstacle);
         }
         tracing::info!(%service, why = %obstacle.message(), "its logs are read from where it is known to be");
-        Ok(0)
+        Ok(revision)
     }
 
     /// Waits until this node has applied a revision; whether it has in time.

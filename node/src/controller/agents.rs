@@ -61,10 +61,7 @@ impl Noted {
 /// Of which sessions it is not in the state yet that their hosts' agents are gone, or are back. It is back when a
 /// heartbeat says so: a short absence may only be what a voter knows that was restarted itself.
 fn to_note(state: &State, healths: &BTreeMap<SessionId, SessionHealth>) -> Vec<Note> {
-    let understood = |node: &Node| node.description.features.1 >= FEATURE_NOTES;
-    if !state.nodes.values().all(understood) {
-        return Vec::new();
-    }
+    let is_understood = state.nodes.values().all(|node| node.description.features.1 >= FEATURE_NOTES);
     let news = state.sessions.values().filter_map(|session| {
         let health = healths.get(&session.id).filter(|health| is_heard(health))?;
         let gone = match health.agent {
@@ -72,7 +69,8 @@ fn to_note(state: &State, healths: &BTreeMap<SessionId, SessionHealth>) -> Vec<N
             AgentHeard::Absent(time) if time >= AGENT_MISSED => true,
             AgentHeard::Absent(_) | AgentHeard::Nothing => return None,
         };
-        (gone != session.agent_gone.is_some()).then_some((session.id, gone))
+        // What was noted is taken back in any case: an agent that does not know the command has met it already.
+        (gone != session.agent_gone.is_some() && (is_understood || !gone)).then_some((session.id, gone))
     });
     news.collect()
 }
@@ -242,6 +240,8 @@ mod tests {
         let (mut state, healths) = cluster(&[Some(0), Some(9), None]);
         state.nodes.get_mut(&NodeId(3)).unwrap().description.features = (1, 1);
         assert_eq!(to_note(&state, &healths), []);
+        state.sessions.get_mut(&SessionId(101)).unwrap().agent_gone = Some(Stamp(7));
+        assert_eq!(to_note(&state, &healths), [(SessionId(101), false)], "but taken back");
     }
 
     #[test]

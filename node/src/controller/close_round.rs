@@ -180,6 +180,7 @@ fn age_reports(reply: &v1::LeaseAgesReply) -> AgeReports {
         session: SessionId(age.session),
         age: Duration::from_micros(age.age_us),
         promised: age.promised.map(muster_core::id::Reopens),
+        seq: age.seq,
         agent: match age.agent_absent_us {
             None => AgentHeard::Nothing,
             Some(0) => AgentHeard::Present,

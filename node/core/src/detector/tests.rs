@@ -29,6 +29,7 @@ fn report(detector: &mut Detector, now_ms: u64, voter: u64, age_ms: u64, promise
         age: Duration::from_millis(age_ms),
         promised: promised.map(Reopens),
         agent: AgentHeard::Present,
+        seq: 1,
     };
     let reports = AgeReports { voter: NodeId(voter), boot: BootId(voter * 10), sessions: vec![report] };
     detector.on_ages(at(now_ms), &reports);
@@ -43,8 +44,8 @@ fn promise(voter: u64, boot: u64) -> Promise {
     Promise { session, membership, reopens, voter: NodeId(voter), boot: BootId(boot) }
 }
 
-fn hears(detector: &mut Detector, voter: u64, agent: AgentHeard) {
-    let report = AgeReport { session: SESSION, age: Duration::ZERO, promised: None, agent };
+fn hears(detector: &mut Detector, voter: u64, seq: u64, agent: AgentHeard) {
+    let report = AgeReport { session: SESSION, age: Duration::ZERO, promised: None, agent, seq };
     let reports = AgeReports { voter: NodeId(voter), boot: BootId(voter * 10), sessions: vec![report] };
     detector.on_ages(at(0), &reports);
 }
@@ -54,13 +55,19 @@ fn a_voter_that_knows_nothing_of_the_agent_is_not_asked_about_it() {
     let absent = |ms| AgentHeard::Absent(Duration::from_millis(ms));
     let mut detector = detector();
     let heard = |detector: &Detector| detector.health(at(0), SESSION).unwrap().agent;
-    hears(&mut detector, 1, AgentHeard::Nothing);
+    hears(&mut detector, 1, 0, AgentHeard::Nothing);
     assert_eq!(heard(&detector), AgentHeard::Nothing);
-    hears(&mut detector, 2, absent(60_000));
+    hears(&mut detector, 2, 1200, absent(60_000));
     assert_eq!(heard(&detector), absent(60_000));
-    hears(&mut detector, 1, absent(200));
+    hears(&mut detector, 1, 1204, absent(200));
     assert_eq!(heard(&detector), absent(200), "the shortest: it was restarted");
-    hears(&mut detector, 3, AgentHeard::Present);
+    hears(&mut detector, 3, 7, AgentHeard::Present);
+    assert_eq!(
+        heard(&detector),
+        absent(200),
+        "what was heard before it was cut off, its age reset since (R6)"
+    );
+    hears(&mut detector, 3, 1205, AgentHeard::Present);
     assert_eq!(heard(&detector), AgentHeard::Present, "whoever heard of it last");
 }
 

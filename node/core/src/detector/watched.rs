@@ -14,7 +14,8 @@ use crate::time::{HostInstant, closing_age_ms};
 pub(super) struct Reported {
     pub(super) age: Duration,
     pub(super) promised: Option<Reopens>,
-    pub(super) agent: AgentHeard,
+    /// With the number of the heartbeat that it was heard with.
+    pub(super) agent: (u64, AgentHeard),
     /// When the leader received it.
     pub(super) at: HostInstant,
 }
@@ -83,11 +84,6 @@ impl Watched {
             Some((_, former)) => *former = report,
             None => self.reports.push((voter, report)),
         }
-    }
-
-    /// What a voter said last of the agent.
-    pub(super) fn agent_heard_by(&self, voter: NodeId) -> AgentHeard {
-        self.report_of(voter).map(|report| report.agent).unwrap_or_default()
     }
 
     fn report_of(&self, voter: NodeId) -> Option<&Reported> {
@@ -170,16 +166,26 @@ impl Watched {
         membership.voters().into_iter().filter(|voter| expired(voter) && open(voter) && due(voter)).collect()
     }
 
-    /// What the voters with a fresh age have heard of the agent: that it is there, or the shortest absence.
+    /// What the voters with a fresh age have heard of the agent: that it is there, or the shortest absence. A fresh age is
+    /// no fresh word (R6 makes sessions younger without a heartbeat): 'there' counts unless a newer heartbeat says otherwise.
     pub(super) fn agent(&self, now: HostInstant) -> AgentHeard {
-        let fresh = |report: &&Reported| report.age_at(now) < self.overdue_age();
-        let reports = self.reports.iter().map(|(_, report)| report);
-        let rank = |heard: &AgentHeard| match heard {
-            AgentHeard::Present => (0, Duration::ZERO),
-            AgentHeard::Absent(time) => (1, *time),
-            AgentHeard::Nothing => (2, Duration::ZERO),
-        };
-        reports.filter(fresh).map(|report| report.agent).min_by_key(rank).unwrap_or_default()
+        let fresh = self.reports.iter().filter(|(_, report)| report.age_at(now) < self.overdue_age());
+        let (mut present, mut absent) = (None, None::<(u64, Duration)>);
+        for (seq, heard) in fresh.map(|(_, report)| report.agent) {
+            match heard {
+                AgentHeard::Nothing => {}
+                AgentHeard::Present => present = present.max(Some(seq)),
+                AgentHeard::Absent(time) => {
+                    let (newest, shortest) = absent.unwrap_or((seq, time));
+                    absent = Some((newest.max(seq), shortest.min(time)));
+                }
+            }
+        }
+        match absent {
+            Some((seq, time)) if present < Some(seq) => AgentHeard::Absent(time),
+            _ if present.is_some() => AgentHeard::Present,
+            _ => AgentHeard::Nothing,
+        }
     }
 }
 

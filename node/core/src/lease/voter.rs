@@ -328,7 +328,8 @@ impl<R: Rules> VoterLease<R> {
             session: *session,
             age: known.age(now),
             promised: known.promised,
-            agent: known.agent.at(now),
+            agent: known.agent.told(),
+            seq: known.highest_seq,
         };
         let VoterIdentity { node: voter, boot, .. } = self.identity;
         AgeReports { voter, boot, sessions: self.sessions.iter().map(report).collect() }

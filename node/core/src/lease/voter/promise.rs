@@ -78,6 +78,8 @@ pub struct AgeReport {
     pub promised: Option<Reopens>,
     /// What the heartbeats say of the host's agent.
     pub agent: AgentHeard,
+    /// The highest heartbeat number that this was heard with: of two voters' words the newer one counts.
+    pub seq: u64,
 }
 
 /// What a voter has heard of a host's agent with the heartbeats of its guard.
@@ -88,7 +90,7 @@ pub enum AgentHeard {
     Nothing,
     /// It is there.
     Present,
-    /// It has been gone for so long, as far as this voter knows. Without heartbeats it grows too: judge the age first.
+    /// It had been gone for so long when the newest heartbeat came.
     Absent(Duration),
 }
 

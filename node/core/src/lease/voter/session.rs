@@ -37,24 +37,27 @@ pub(super) enum AgentSeen {
     #[default]
     Nothing,
     Present,
-    /// The first of those that said so without a break came then.
-    AbsentSince(HostInstant),
+    /// When the first and the last of those came that say so without a break.
+    Absent {
+        since: HostInstant,
+        heard: HostInstant,
+    },
 }
 
 impl AgentSeen {
     pub(super) fn hear(&mut self, now: HostInstant, present: bool) {
         *self = match self {
             _ if present => Self::Present,
-            Self::AbsentSince(at) => Self::AbsentSince(*at),
-            Self::Nothing | Self::Present => Self::AbsentSince(now),
+            Self::Absent { since, .. } => Self::Absent { since: *since, heard: now },
+            Self::Nothing | Self::Present => Self::Absent { since: now, heard: now },
         };
     }
 
-    pub(super) fn at(self, now: HostInstant) -> AgentHeard {
+    pub(super) fn told(self) -> AgentHeard {
         match self {
             Self::Nothing => AgentHeard::Nothing,
             Self::Present => AgentHeard::Present,
-            Self::AbsentSince(at) => AgentHeard::Absent(now.shortest_since(at)),
+            Self::Absent { since, heard } => AgentHeard::Absent(heard.shortest_since(since)),
         }
     }
 }
@@ -72,11 +75,11 @@ impl Tracked {
 
     /// Makes the session `gap` younger, on each clock by that clock's part of it (R6, stalls).
     pub(super) fn shift(&mut self, stalled_since: HostInstant, now: HostInstant) {
-        let absent_since = match &mut self.agent {
-            AgentSeen::AbsentSince(at) => Some(at),
-            AgentSeen::Nothing | AgentSeen::Present => None,
+        let absent = match &mut self.agent {
+            AgentSeen::Absent { since, heard } => [Some(since), Some(heard)],
+            AgentSeen::Nothing | AgentSeen::Present => [None, None],
         };
-        for at in [Some(&mut self.last_ack), absent_since].into_iter().flatten() {
+        for at in [Some(&mut self.last_ack)].into_iter().chain(absent).flatten() {
             let boot_gap = now.boottime_ns.saturating_sub(stalled_since.boottime_ns);
             let raw_gap = now.raw_ns.saturating_sub(stalled_since.raw_ns);
             at.boottime_ns = at.boottime_ns.saturating_add(boot_gap).min(now.boottime_ns);

@@ -205,7 +205,7 @@ fn release_and_the_agents_absence_are_passed_on() {
     let absent = Heartbeat { agent_present: false, ..beat(SESSION, 1) };
     let Some(Answer::Ack(ack)) = voter.on_heartbeat(at(40), &absent) else { panic!("no ack") };
     assert!(ack.release);
-    assert_eq!(voter.ages(at(50)).sessions[0].agent, AgentHeard::Absent(Duration::from_millis(10)));
+    assert_eq!(voter.ages(at(50)).sessions[0].agent, AgentHeard::Absent(Duration::ZERO));
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn what_is_heard_of_an_agent_comes_from_heartbeats_alone() {
     for ms in [70, 80, 90] {
         beats(&mut voter, ms, false);
     }
-    assert_eq!(heard(&mut voter, 100), AgentHeard::Absent(Duration::from_millis(30)));
+    assert_eq!(heard(&mut voter, 100), AgentHeard::Absent(Duration::from_millis(20)), "by heartbeats alone");
     beats(&mut voter, 110, true);
     assert_eq!(heard(&mut voter, 120), AgentHeard::Present);
 }
